@@ -1,0 +1,1 @@
+"""Cachegate: an async caching HTTP gateway."""

@@ -1,0 +1,82 @@
+"""The port to the origin: what the pipeline asks for and what it may get."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from proxy.message import Fields, Head, Upload
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to the origin. `target` is sent as it is (origin-form, ASCII); `fields` hold no Host, no framing.
+
+    `host` is the Host to send when the client's is to be preserved, else None: the upstream's own authority.
+    """
+
+    method: str
+    target: str
+    fields: Fields
+    body: Upload | None = None
+    host: str | None = None
+
+
+class Answer(Protocol):
+    """An answer whose head has come. Iterate its body once; the iteration ends only when the framing proved the end
+    (or the framing is CLOSE), else it raises UpstreamError. Content is never decoded."""
+
+    @property
+    def head(self) -> Head: ...
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def close(self) -> None:
+        """Give up what was not read (its connection is not used again); idempotent, needed on every path."""
+        ...
+
+
+Informational = Callable[[Head], None]
+
+
+class Upstream(Protocol):
+    """One service, whatever number of replicas stand behind it."""
+
+    async def fetch(self, call: Call, on_informational: Informational | None = None) -> Answer:
+        """Send and wait for the final head; UpstreamError when there is none."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One websocket message; `code` only for close."""
+
+    kind: Literal["text", "binary", "ping", "pong", "close"]
+    data: bytes = b""
+    code: int = 1000
+
+
+class Link(Protocol):
+    """An open websocket to the origin, which has answered 101."""
+
+    @property
+    def subprotocol(self) -> str | None: ...
+
+    async def receive(self) -> Frame:
+        """The next message; a close frame (1006 when the connection just ended) is the last."""
+        ...
+
+    async def send(self, frame: Frame) -> None:
+        """UpstreamError when the origin is gone."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Connector(Protocol):
+    """What a service offers beside `Upstream` when it takes websockets."""
+
+    async def connect(self, call: Call) -> Link | Answer:
+        """Ask for the upgrade: the open link, or the origin's answer when it declined. UpstreamError as in `fetch`."""
+        ...

@@ -1,0 +1,135 @@
+"""The order of floors is law: imports go down only, and the judgement knows no clock, no I/O and no framework."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent / "proxy"
+# Bottom to top. A line is one rank: a name may import what stands above it here, and nothing else of ours.
+ORDER = """
+reasons
+errors
+outcome
+message
+entry
+rules
+policy.globs policy.cache_control policy.fields
+policy.paths policy.json_form policy.graphql_form
+policy.keys policy.freshness policy.conditional policy.ranges
+policy.reuse policy.storing policy.renewal policy.forwarding policy.cache_status policy.invalidating
+policy
+tasks
+flight recording
+settings.problems
+settings.reader
+settings.values settings.model
+settings.compile
+settings.load
+settings
+observe.counters observe.latency
+observe.logs observe.events
+observe.collector
+observe
+limits
+upstream.protocol
+upstream.client upstream.breaker
+upstream.pool upstream.tunnel
+upstream
+invalidation.journal
+invalidation.local
+invalidation.purges
+invalidation
+store
+store.codec store.eviction
+store.memory store.spool store.file store.redis store.guarded
+store.tiered
+insight
+pipeline
+server.replies server.access_log
+server.front
+server.admin.rights
+server.admin
+server.lifecycle server.workers
+server
+wiring
+embed
+cli.demo cli.client
+cli
+"""
+RANK = {name: rank for rank, line in enumerate(ORDER.split("\n")) for name in line.split()}
+JUDGEMENT = ("rules", "policy", "reasons", "errors", "outcome", "message", "entry")
+FORBIDDEN = {
+    "asyncio",
+    "aiohttp",
+    "redis",
+    "aiofiles",
+    "time",
+    "datetime",
+    "os",
+    "logging",
+    "random",
+    "socket",
+    "pathlib",
+}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def rank(name: str) -> int:
+    while name not in RANK:
+        assert "." in name, f"{name} has no floor: add it to ORDER in tests/test_layers.py"
+        name = name.rpartition(".")[0]
+    return RANK[name]
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                own = ROOT.parent / (full.replace(".", "/") + ".py")
+                found.append((node.lineno, full if own.exists() else str(node.module)))
+    return found
+
+
+MODULES = [p for p in ROOT.rglob("*.py") if module_name(p) not in ("", "__main__") and "dashboard" not in p.parts]
+
+
+def test_imports_only_go_down() -> None:
+    wrong = []
+    for path in MODULES:
+        name = module_name(path)
+        for line, target in imports(path):
+            if target.startswith("proxy.") and (own := target.removeprefix("proxy.")) != name:
+                same_package = rank(own) == rank(name) and own.partition(".")[0] == name.partition(".")[0]
+                if rank(own) > rank(name) or (rank(own) == rank(name) and not (same_package and name not in RANK)):
+                    wrong.append(f"{path}:{line}: {name} may not import {own}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_judgement_knows_no_clock_and_no_io() -> None:
+    wrong = [
+        f"{path}:{line}: {target}"
+        for path in MODULES
+        if module_name(path).partition(".")[0] in JUDGEMENT
+        for line, target in imports(path)
+        if target.partition(".")[0] in FORBIDDEN
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_judgement_awaits_nothing() -> None:
+    wrong = [
+        f"{path}:{node.lineno}"
+        for path in MODULES
+        if module_name(path).partition(".")[0] in ("rules", "policy")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Await | ast.AsyncFunctionDef | ast.AsyncFor | ast.AsyncWith)
+    ]
+    assert not wrong, "\n".join(wrong)
