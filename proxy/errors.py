@@ -57,6 +57,9 @@ class Fault(StrEnum):
     READ_TIMEOUT = "upstream-read-timeout"
     RESET = "upstream-reset"
     FRAMING = "upstream-framing"
+    ERROR = "upstream-error"  # it answered 5xx, to somebody else's request
+    UNAVAILABLE = "upstream-unavailable"
+    GATEWAY_TIMEOUT = "upstream-gateway-timeout"
     BUSY = "upstream-busy"
     BREAKER_OPEN = "breaker-open"
 
@@ -72,8 +75,10 @@ class Fault(StrEnum):
         return Why(self.value)
 
 
-_TIMEOUTS = frozenset({Fault.CONNECT_TIMEOUT, Fault.FIRST_BYTE_TIMEOUT, Fault.READ_TIMEOUT})
-_OURS = frozenset({Fault.BUSY, Fault.BREAKER_OPEN})
+_TIMEOUTS = frozenset(
+    {Fault.CONNECT_TIMEOUT, Fault.FIRST_BYTE_TIMEOUT, Fault.READ_TIMEOUT, Fault.GATEWAY_TIMEOUT}
+)
+_OURS = frozenset({Fault.BUSY, Fault.BREAKER_OPEN, Fault.UNAVAILABLE})
 
 
 class UpstreamError(CachegateError):

@@ -1,11 +1,18 @@
 """Rules as the judgement sees them: compiled, every default filled in. `settings.compile` makes them from YAML.
 
-`Rules.match` picks the first that fits. The text of the YAML options is in the contract and docs/configuration.md.
+`RuleTable.match` picks the first that fits. The text of the YAML options is in the contract and docs/configuration.md.
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
+
+from proxy.message import Request
+from proxy.policy.globs import Glob, compile_glob
+from proxy.policy.memo import Memo
+from proxy.policy.paths import path_glob, readings
 
 DEFAULT_STATUSES = frozenset({200, 203, 204, 300, 301, 308})
 CREDENTIAL_HEADERS = (
@@ -94,3 +101,122 @@ class Rule:
     def caches(self) -> bool:
         """Whether matching requests may touch the cache at all."""
         return self.mode in (Mode.ON, Mode.ORIGIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One rule that a request was held against, and in plain words why it fits or not."""
+
+    name: str
+    matched: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Matcher:
+    """A rule with its globs compiled."""
+
+    rule: Rule
+    paths: tuple[Glob, ...]
+    host: Glob | None
+    methods: frozenset[str]
+    headers: tuple[tuple[str, Glob], ...]
+
+    @classmethod
+    def of(cls, rule: Rule) -> "_Matcher":
+        return cls(
+            rule,
+            tuple(map(path_glob, rule.patterns)),
+            compile_glob(rule.host.lower()) if rule.host is not None else None,
+            rule.methods | {"HEAD"} if "GET" in rule.methods else rule.methods,
+            tuple((name, compile_glob(value)) for name, value in rule.request_headers),
+        )
+
+    def fits_path(self, paths: tuple[str, ...]) -> bool:
+        for path in paths:
+            for glob in self.paths:
+                if glob.match(path):
+                    return True
+        return False
+
+    def fits_host(self, host: str) -> bool:
+        """A glob fits the host with its port or without."""
+        return self.host is None or self.host.match(host) or self.host.match(_PORT.sub("", host))
+
+    def unfit(self, request: Request) -> str | None:
+        """Why the method or a header does not fit; None when all do."""
+        if request.method not in self.methods:
+            return f"method {request.method} is not among {', '.join(sorted(self.methods))}"
+        for name, glob in self.headers:
+            value = request.fields.get(name)
+            if value is None:
+                return f"the request has no header {name}"
+            if not glob.match(value):
+                return f"header {name} does not fit {glob.pattern}"
+        return None
+
+
+_PORT = re.compile(r":\d*\Z")
+
+
+class RuleTable:
+    """The rules in order; the first whose host, path, methods and header conditions all fit is the one.
+
+    A path without one normal form is held against every reading of it (`paths.readings`), so that a rule gets its
+    requests however they are spelled; `keys.derive` then refuses to share their answers.
+    """
+
+    _BOUND = 8192  # remembered (host, path) pairs per generation, of paths up to _LONG
+    _LONG = 512
+
+    def __init__(self, rules: Sequence[Rule], unmatched: Rule) -> None:
+        self.rules = tuple(rules)
+        self.unmatched = unmatched
+        self._matchers = tuple(map(_Matcher.of, rules))
+        self._known: Memo[tuple[str, str], tuple[_Matcher, ...]] = Memo(self._BOUND)
+
+    def match(self, request: Request) -> Rule:
+        """The first rule that fits, else the one for unmatched traffic. Methods and headers are read every time."""
+        for matcher in self._candidates(request.host, request.path):
+            if matcher.unfit(request) is None:
+                return matcher.rule
+        return self.unmatched
+
+    def on_path(self, request: Request) -> tuple[Rule, ...]:
+        """Every rule whose host and path fit, whatever its methods and conditions, in order."""
+        return tuple(matcher.rule for matcher in self._candidates(request.host, request.path))
+
+    def at(self, path: str, host: str | None = None) -> tuple[Rule, ...]:
+        """Every rule for a path, of one host or (None) of any, in order."""
+        if host is not None:
+            return tuple(matcher.rule for matcher in self._candidates(host, path))
+        paths = readings(path)
+        return tuple(matcher.rule for matcher in self._matchers if matcher.fits_path(paths))
+
+    def tried(self, request: Request) -> tuple[Tried, ...]:
+        """Each rule up to the first that fits, for explain."""
+        out = []
+        paths = readings(request.path)
+        for matcher in self._matchers:
+            why = _why_not(matcher, request, paths)
+            out.append(Tried(matcher.rule.name, why is None, why or "host, path, method and headers fit"))
+            if why is None:
+                break
+        return tuple(out)
+
+    def _candidates(self, host: str, path: str) -> tuple[_Matcher, ...]:
+        found = self._known.get((host, path))
+        if found is None:
+            paths = readings(path)
+            found = tuple([m for m in self._matchers if m.fits_path(paths) and m.fits_host(host)])
+            if len(path) <= self._LONG:
+                self._known.put((host, path), found)
+        return found
+
+
+def _why_not(matcher: _Matcher, request: Request, paths: tuple[str, ...]) -> str | None:
+    if not matcher.fits_path(paths):
+        return f"path {paths[-1]} does not fit {' or '.join(matcher.rule.patterns)}"
+    if not matcher.fits_host(request.host):
+        return f"host {request.host or '(none)'} does not fit {matcher.rule.host}"
+    return matcher.unfit(request)

@@ -6,34 +6,51 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent / "proxy"
 # Bottom to top. A line is one rank: a name may import what stands above it here, and nothing else of ours.
 ORDER = """
-reasons
+reasons version
 errors
 outcome
 message
 entry
+policy.globs policy.memo
+policy.paths
 rules
-policy.globs policy.cache_control policy.fields
-policy.paths policy.json_form policy.graphql_form
-policy.keys policy.freshness policy.conditional policy.ranges
-policy.reuse policy.storing policy.renewal policy.forwarding policy.cache_status policy.invalidating
+policy.fields policy.json_form
+policy.cache_control policy.graphql_form
+policy.keys policy.freshness policy.conditional policy.ranges policy.vary policy.identity
+policy.reuse policy.storing policy.renewal policy.forwarding policy.cache_status policy.invalidating policy.tags
+policy.presenting
 policy
 tasks
 flight recording
-settings.problems
-settings.reader
-settings.values settings.model
-settings.compile
+settings.problems settings.expand
+settings.reader settings.dotenv settings.values settings.wording
+settings.addresses
+settings.sections
+settings.rule_model
+settings.model
+settings.shape settings.compile
+settings.spellings settings.checks
+settings.sources
 settings.load
+settings.show
 settings
-observe.counters observe.latency
-observe.logs observe.events
+observe.latency observe.figures observe.logs
+observe.counters observe.events
 observe.collector
 observe
 limits
 upstream.protocol
-upstream.client upstream.breaker
-upstream.pool upstream.tunnel
+upstream.attempt upstream.wire upstream.tls upstream.breaker
+upstream.connection
+upstream.dial upstream.exchange upstream.bulkhead
+upstream.client
+upstream.tunnel upstream.replicas
+upstream.health
+upstream.pool
+upstream.service
+upstream.routes
 upstream
+invalidation.records
 invalidation.journal
 invalidation.local
 invalidation.purges
@@ -43,10 +60,16 @@ store.codec store.eviction
 store.memory store.spool store.file store.redis store.guarded
 store.tiered
 insight
+fetching replying
 pipeline
-server.replies server.access_log
+server.peers server.replies server.uploads server.access_log server.tunnel
+server.requests
 server.front
-server.admin.rights
+server.connections
+server.listening server.watching
+server.admin.rights server.admin.token
+server.admin.pages
+server.admin.entries server.admin.port
 server.admin
 server.lifecycle server.workers
 server

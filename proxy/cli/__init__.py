@@ -1,0 +1,74 @@
+"""The command `cachegate`: one function and one file per verb.
+
+A verb's module is imported when the verb is called, so that `--help` stays quick. A verb returns its exit code (None
+is 0); every error ends in `main`: 0 done, 1 the answer is "no", 2 bad usage or configuration.
+"""
+
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from proxy.errors import ConfigError
+from proxy.version import VERSION
+
+VERBS = {
+    "serve": "Run the gateway. Bare flags mean this: cachegate --upstream URL",
+    "demo": "Run a small API, slow on purpose, to put the gateway in front of.",
+    "check": "Validate the settings and rules, and run the rules' tests.",
+    "stats": "Show what a running gateway counts.",
+    "health": "Say whether a running gateway is well.",
+    "purge": "Forget stored answers by URL, key, pattern, tag, rule or namespace.",
+    "clear": "Empty the tiers.",
+}
+OWN_FLAGS = ("-h", "--help", "--version")
+
+
+class Verbs(click.Group):
+    """Finds `proxy.cli.<verb>.command` by name; what begins with a flag is `serve`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command = import_module(f"proxy.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] not in OWN_FLAGS):
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    epilog="Each command explains itself: cachegate COMMAND --help",
+)
+@click.version_option(VERSION, message="cachegate %(version)s")
+def program() -> None:
+    """A caching HTTP gateway that can say why a request was a miss."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; nothing but the verbs themselves writes elsewhere than stderr."""
+    try:
+        status = program.main(args, prog_name="cachegate", standalone_mode=False)
+    except click.Abort:
+        click.echo("stopped", err=True)
+        return 1
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        return 2
+    return status if isinstance(status, int) else 0

@@ -1,16 +1,24 @@
 """What did the revalidation mean? (RFC 9111 4.3.3, 4.3.4, RFC 5861 4)"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from proxy.entry import Entry
+from proxy.message import Fields, Head, lower_name
+from proxy.policy.conditional import validators
+from proxy.policy.fields import etag, http_date, members, same_strongly, same_weakly
+from proxy.policy.freshness import initial_age, keep_until, lifetime
+from proxy.policy.vary import vary_names
 from proxy.reasons import Why
+from proxy.rules import Rule
 
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """The 304 confirms the stored answer: `entry` carries the merged fields and the new times."""
+    """The 304 confirms the stored answer: `entry` carries the merged fields and the new times. `personal` is what
+    the 304 says to this client alone (Set-Cookie): sent, never stored."""
 
     entry: Entry
+    personal: Fields = field(default_factory=Fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,4 +33,92 @@ class FallBack:
     why: Why = Why.STALE_IF_ERROR
 
 
-Renewal = Renewed | Replaced | FallBack
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """The 304 confirms something that we do not have: ask again, without conditions."""
+
+
+Renewal = Renewed | Replaced | FallBack | Mismatch
+
+
+def judge_renewal(entry: Entry, head: Head | None, rule: Rule, now: float, *, fallback: bool) -> Renewal:
+    """What an answer means for the stored one that it was asked about. `head` is None when there was no answer;
+    `fallback`: the stored one may stand in (`Fetch.fallback`); `now` is wall-clock seconds."""
+    if head is None or head.status >= 500:
+        return FallBack() if fallback else Replaced()
+    if head.status != 304:
+        return Replaced()
+    if not _confirms(head.fields, entry) or not _same_variant(head.fields, entry):
+        return Mismatch()
+    return _renewed(entry, head, rule, now)
+
+
+def agrees(entry: Entry, head: Head) -> bool:
+    """Whether the 200 to a HEAD still describes `entry`; if not, the entry is stale (RFC 9111 4.3.5)."""
+    told = head.fields
+    if any(name in told and told.get(name) != entry.fields.get(name) for name in ("etag", "last-modified")):
+        return False
+    return "content-length" not in told or told.get("content-length") == str(entry.body.size)
+
+
+def _confirms(told: Fields, entry: Entry) -> bool:
+    """Whether the 304's validators are those of the entry (RFC 9111 4.3.4).
+
+    A 304 without any can only mean ours: we sent no others, and the client's were taken off.
+    """
+    tag, own = etag(told), etag(entry.fields)
+    if tag is not None and own is not None:
+        return same_weakly(tag, own) if tag.weak else same_strongly(tag, own)
+    if tag is not None and not tag.weak:
+        return False  # a strong validator that we do not have
+    modified = told.get("last-modified")
+    return bool(validators(entry)) and (modified is None or modified == entry.fields.get("last-modified"))
+
+
+def _same_variant(told: Fields, entry: Entry) -> bool:
+    """A 304 that nominates other request fields cannot be filed: the request values of the entry are not known."""
+    return "vary" not in told or vary_names(told) == tuple(name for name, _ in entry.vary)
+
+
+# What a 304 does not change: it describes the stored bytes (RFC 9111 3.2), or the connection (3.1), or one client.
+_BYTES = frozenset({"content-length", "content-encoding", "content-range", "content-md5", "content-digest"})
+_CONNECTION = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authentication-info",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_PERSONAL = frozenset({"set-cookie", "set-cookie2"})
+
+
+def _renewed(entry: Entry, head: Head, rule: Rule, now: float) -> Renewed:
+    personal = Fields(pair for pair in head.fields.pairs if lower_name(pair[0]) in _PERSONAL)
+    fields = _merged(entry.fields, head)
+    life = lifetime(fields, entry.status, rule, head.received_at)
+    age = initial_age(fields, head.requested_at, head.received_at) + max(0.0, now - head.received_at)
+    renewed = replace(
+        entry,
+        fields=fields,
+        requested_at=head.requested_at,
+        received_at=head.received_at,
+        keep_until=keep_until(life, rule, age, now, renewable=True),
+    )
+    return Renewed(renewed, personal)
+
+
+def _merged(stored: Fields, head: Head) -> Fields:
+    """The stored fields, those that the 304 tells replaced (RFC 9111 3.2). Age and Date are of one message: the old
+    ones go even when the new message has none."""
+    nominated = {name.lower() for name in members(head.fields.get("connection") or "")}
+    told = head.fields.without(_BYTES | _CONNECTION | _PERSONAL | nominated)
+    if "date" not in told:
+        told = told.plus(("Date", http_date(head.received_at)))
+    kept = stored.without({name for name, _ in told} | {"age"})
+    return Fields(kept.pairs + told.pairs)

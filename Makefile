@@ -1,0 +1,38 @@
+# `make help` lists the verbs. make run PYTHON=python3.12 chooses the interpreter; .venv is made once and kept.
+.DEFAULT_GOAL := help
+.PHONY: run test test-slow check lock clean help
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
+NEEDS := needs Python 3.11 or later with its venv module (Debian, Ubuntu: apt install python3-venv), or name another: make PYTHON=python3.12 ...
+
+run: .venv/.run ## the gateway on http://127.0.0.1:4000, before UPSTREAM=https://... or else a demo API; ARGS="--any --flag"
+	@exec $(BIN)/python -m proxy serve $(if $(UPSTREAM),--upstream "$(UPSTREAM)",--demo) $(ARGS)
+
+test: .venv/.test ## the whole suite but its slow part
+	$(BIN)/python -m pytest -n auto -m "not slow" $(ARGS)
+
+test-slow: .venv/.test ## the slow part: large bodies, floods, long stories
+	$(BIN)/python -m pytest -m slow --timeout 900 $(ARGS)
+
+check: .venv/.test ## format, lint, strict types, floors
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/python -m pytest tests/test_layers.py
+
+lock: .venv/.run ## choose the newest versions that pyproject.toml allows, and their hashes
+	$(PIP) uv && echo "setuptools>=77" | $(LOCK) pyproject.toml - -o requirements.lock
+	echo "setuptools>=77" | $(LOCK) --extra test -c requirements.lock pyproject.toml - -o requirements-test.lock
+
+clean: ## everything that was made here, the cache directory too
+	rm -rf .venv .cachegate build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/.run: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "make: $(PYTHON) $(NEEDS)" >&2; exit 2; }
+	@echo "installing into .venv (once)"; $(PYTHON) -m venv .venv
+	@$(PIP) --require-hashes -r requirements.lock && $(PIP) --no-deps --no-build-isolation -e . && touch $@
+
+.venv/.test: .venv/.run requirements-test.lock
+	@echo "installing what the tests need (once)"; $(PIP) --require-hashes -r requirements-test.lock && touch $@

@@ -1,0 +1,106 @@
+"""The counters as Prometheus series. Labels come only from the configuration and from closed vocabularies."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from proxy.observe.counters import Counters
+from proxy.observe.figures import Figures, Measure
+from proxy.observe.latency import Histogram
+from proxy.version import VERSION
+
+BREAKER_STATES = ("closed", "open", "half-open")
+
+
+def registry(counters: Counters, measure: Measure) -> CollectorRegistry:
+    """Our series with those of the process (memory, CPU, file descriptors) and of the interpreter."""
+    own = CollectorRegistry(auto_describe=False)
+    own.register(GatewayCollector(counters, measure))
+    ProcessCollector(registry=own)
+    PlatformCollector(registry=own)
+    return own
+
+
+class GatewayCollector(Collector):
+    """Makes the series of the contract when they are scraped; nothing is kept between two scrapes."""
+
+    def __init__(self, counters: Counters, measure: Measure) -> None:
+        self._counters = counters
+        self._measure = measure
+
+    def collect(self) -> Iterable[Metric]:
+        figures = self._measure()
+        yield from _requests(self._counters)
+        yield from _tiers(self._counters, figures)
+        yield from _upstreams(self._counters, figures)
+        yield _gauge("cachegate_in_flight", "Requests being answered", self._counters.in_flight)
+        yield _gauge("cachegate_connections", "Open client connections", self._counters.connections)
+        build = GaugeMetricFamily("cachegate_build_info", "What runs here", labels=["version"])
+        build.add_metric([VERSION], 1)
+        yield build
+
+
+def _requests(counters: Counters) -> Iterator[Metric]:
+    requests = CounterMetricFamily("cachegate_requests", "Requests by verdict and rule", labels=["verdict", "rule"])
+    for name, rule in sorted(counters.rules.items()):
+        for verdict, count in rule.verdicts.items():
+            requests.add_metric([verdict.value, name], count)
+    yield requests
+    reasons = {why.word: count for why, count in counters.reasons.items()}
+    yield _counter("cachegate_reasons", "Requests by reason", "reason", reasons)
+    yield CounterMetricFamily("cachegate_malformed", "Heads refused as malformed", value=counters.malformed)
+    seconds = {verdict.value: histogram for verdict, histogram in counters.seconds.items()}
+    yield _histograms("cachegate_request_seconds", "From the head to the last byte", "verdict", seconds)
+    yield CounterMetricFamily("cachegate_coalesced", "Requests that shared another's fetch", value=counters.coalesced)
+    yield _counter("cachegate_rate_limited", "Requests over a rule's rate limit", "rule", counters.rate_limited)
+    yield _counter("cachegate_purges", "Purges by kind", "kind", counters.purges)
+
+
+def _tiers(counters: Counters, figures: Figures) -> Iterator[Metric]:
+    lookups = CounterMetricFamily("cachegate_tier_lookups", "Lookups in a tier", labels=["tier", "result"])
+    for tier, counts in counters.tiers.items():
+        for result, count in (("hit", counts.hits), ("miss", counts.misses), ("error", counts.errors)):
+            lookups.add_metric([tier.value, result], count)
+    yield lookups
+    seconds = {tier.value: counts.seconds for tier, counts in counters.tiers.items()}
+    yield _histograms("cachegate_tier_seconds", "How long a tier's lookup took", "tier", seconds)
+    entries = GaugeMetricFamily("cachegate_tier_entries", "Entries held", labels=["tier"])
+    size = GaugeMetricFamily("cachegate_tier_bytes", "Bytes held", labels=["tier"])
+    evictions = CounterMetricFamily("cachegate_evictions", "Entries that had to make room", labels=["tier"])
+    for tier, now in figures.tiers.items():
+        entries.add_metric([tier.value], now.entries)
+        size.add_metric([tier.value], now.bytes)
+        evictions.add_metric([tier.value], now.evictions)
+    yield from (entries, size, evictions)
+
+
+def _upstreams(counters: Counters, figures: Figures) -> Iterator[Metric]:
+    calls = counters.upstream
+    yield _counter("cachegate_upstream_requests", "Calls to the origins", "outcome", calls.outcomes)
+    yield _histograms("cachegate_upstream_seconds", "Until the head came", None, {"": calls.seconds})
+    if figures.breakers:
+        states = GaugeMetricFamily("cachegate_breaker_state", "1 for the state it is in", labels=["upstream", "state"])
+        for upstream, current in figures.breakers.items():
+            for state in BREAKER_STATES:
+                states.add_metric([upstream, state], int(state == current))
+        yield states
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _counter(name: str, text: str, label: str, values: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=[label])
+    for word, count in sorted(values.items()):
+        family.add_metric([word], count)
+    return family
+
+
+def _histograms(name: str, text: str, label: str | None, parts: Mapping[str, Histogram]) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=[] if label is None else [label])
+    for word, histogram in parts.items():
+        family.add_metric([] if label is None else [word], list(histogram.cumulative()), histogram.total)
+    return family

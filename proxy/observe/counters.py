@@ -1,0 +1,152 @@
+"""What has happened since the start, in plain integers: cheap to count on every request, read only when asked for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from proxy.errors import Fault
+from proxy.observe.latency import Histogram
+from proxy.outcome import Outcome, Tier, Verdict
+from proxy.reasons import Why
+
+HITS = frozenset({Verdict.HIT, Verdict.STALE, Verdict.UPDATING, Verdict.REVALIDATED})
+MISSES = frozenset({Verdict.MISS, Verdict.EXPIRED})
+_NO_CALL = frozenset({Verdict.HIT, Verdict.UPDATING})
+MAX_RULES = 1000  # names come from the configuration, but every reload may bring new ones
+OTHER_RULES = "(other)"
+
+
+@dataclass(slots=True)
+class RuleCounts:
+    """What one rule did. A call is saved when a client was answered without one of its own; what a call would have
+    taken is the mean of those that were made."""
+
+    verdicts: dict[Verdict, int] = field(default_factory=lambda: dict.fromkeys(Verdict, 0))
+    bytes_saved: int = 0
+    calls_saved: int = 0
+    seconds_saved: float = 0.0
+    money_saved: float = 0.0
+    calls: int = 0
+    call_seconds: float = 0.0
+
+    @property
+    def hits(self) -> int:
+        return sum(self.verdicts[verdict] for verdict in HITS)
+
+    @property
+    def misses(self) -> int:
+        return sum(self.verdicts[verdict] for verdict in MISSES)
+
+
+@dataclass(slots=True)
+class TierCounts:
+    """Lookups in one tier."""
+
+    hits: int = 0
+    misses: int = 0
+    errors: int = 0
+    seconds: Histogram = field(default_factory=Histogram)
+
+
+@dataclass(slots=True)
+class UpstreamCounts:
+    """Calls to the origins, by how they went: `ok` or the word of the fault."""
+
+    outcomes: dict[str, int] = field(default_factory=dict)
+    in_flight: int = 0
+    seconds: Histogram = field(default_factory=Histogram)
+
+    def began(self) -> None:
+        self.in_flight += 1
+
+    def ended(self, fault: Fault | None, seconds: float) -> None:
+        """The head came after `seconds`, or the call failed."""
+        self.in_flight -= 1
+        word = "ok" if fault is None else fault.value
+        self.outcomes[word] = self.outcomes.get(word, 0) + 1
+        self.seconds.observe(seconds)
+
+    @property
+    def requests(self) -> int:
+        return sum(self.outcomes.values())
+
+    @property
+    def errors(self) -> int:
+        return self.requests - self.outcomes.get("ok", 0)
+
+
+class Counters:
+    """The counters of one process. `costs` is the money that one upstream call of a rule costs."""
+
+    def __init__(self, costs: Mapping[str, float] | None = None) -> None:
+        self.costs: Mapping[str, float] = costs or {}
+        self.verdicts: dict[Verdict, int] = dict.fromkeys(Verdict, 0)
+        self.reasons: dict[Why, int] = {}
+        self.rules: dict[str, RuleCounts] = {}
+        self.tiers: dict[Tier, TierCounts] = {tier: TierCounts() for tier in Tier}
+        self.upstream = UpstreamCounts()
+        self.seconds: dict[Verdict, Histogram] = {verdict: Histogram() for verdict in Verdict}
+        self.purges: dict[str, int] = {}
+        self.rate_limited: dict[str, int] = {}
+        self.malformed = 0
+        self.coalesced = 0
+        self.in_flight = 0
+        self.connections = 0
+
+    @property
+    def requests(self) -> int:
+        """Every request has one verdict, so that the sum is exact by construction."""
+        return sum(self.verdicts.values())
+
+    @property
+    def hit_rate(self) -> float:
+        """(HIT+STALE+UPDATING+REVALIDATED) / (those + MISS + EXPIRED); 0 when there were none."""
+        hits = sum(self.verdicts[verdict] for verdict in HITS)
+        return rate(hits, sum(self.verdicts[verdict] for verdict in MISSES))
+
+    @property
+    def response_time(self) -> Histogram:
+        """Of all requests since the start."""
+        return Histogram.merged(self.seconds.values())
+
+    def finish(self, outcome: Outcome, seconds: float, sent: int) -> None:
+        """One request is over: `seconds` from its head to the last byte, `sent` bytes of content."""
+        self.verdicts[outcome.verdict] += 1
+        why = told(outcome)
+        self.reasons[why] = self.reasons.get(why, 0) + 1
+        self.seconds[outcome.verdict].observe(seconds)
+        if outcome.collapsed:
+            self.coalesced += 1
+        if outcome.reason is Why.RATE_LIMITED:
+            self.rate_limited[outcome.rule] = self.rate_limited.get(outcome.rule, 0) + 1
+        self._count_rule(outcome, seconds, sent)
+
+    def _count_rule(self, outcome: Outcome, seconds: float, sent: int) -> None:
+        rule = self.rules.get(outcome.rule)
+        if rule is None:
+            name = outcome.rule if len(self.rules) < MAX_RULES else OTHER_RULES
+            rule = self.rules.setdefault(name, RuleCounts())
+        rule.verdicts[outcome.verdict] += 1
+        if outcome.verdict in HITS or outcome.collapsed:
+            rule.bytes_saved += sent
+        if outcome.verdict in _NO_CALL or outcome.collapsed:
+            rule.calls_saved += 1
+            rule.money_saved += self.costs.get(outcome.rule, 0.0)
+            if rule.calls:
+                rule.seconds_saved += max(0.0, rule.call_seconds / rule.calls - seconds)
+        elif outcome.upstream_seconds is not None:
+            rule.calls += 1
+            rule.call_seconds += outcome.upstream_seconds
+
+    def purged(self, kind: str) -> None:
+        """`kind` is one of the few words of the purge body."""
+        self.purges[kind] = self.purges.get(kind, 0) + 1
+
+
+def told(outcome: Outcome) -> Why:
+    """The one reason that is shown: why an answer was not kept, where it was not, else why it was given as it was."""
+    return outcome.stored_why if outcome.stored_why is not None and not outcome.stored else outcome.reason
+
+
+def rate(hits: int, misses: int) -> float:
+    """hits / (hits + misses), 0 when there were none."""
+    return round(hits / (hits + misses), 4) if hits or misses else 0.0

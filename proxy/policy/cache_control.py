@@ -1,0 +1,171 @@
+"""Cache-Control, read once per text and typed (RFC 9111 5.2), and the fields that take its place (RFC 9213).
+
+Both readers are memoised by the text they read, so that a hit parses nothing.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import http_sf
+
+from proxy.message import Fields, Request
+from proxy.policy.fields import INFINITE, TOKEN, delta_seconds, members
+from proxy.rules import Rule
+
+TARGETS = ("cachegate-cache-control", "cdn-cache-control")  # most specific first (RFC 9213 2.2)
+
+
+@dataclass(frozen=True, slots=True)
+class Directives:
+    """What a message says to caches. Seconds are None when not said.
+
+    `private` and `no_cache` hold with and without field names: handling the qualified forms as the unqualified ones
+    is always safe (5.2.2.4, 5.2.2.7). `targeted`: these come from a field meant for us, so Expires does not count.
+    """
+
+    no_store: bool = False
+    no_cache: bool = False
+    private: bool = False
+    public: bool = False
+    must_revalidate: bool = False
+    proxy_revalidate: bool = False
+    must_understand: bool = False
+    immutable: bool = False
+    only_if_cached: bool = False
+    max_age: int | None = None
+    s_maxage: int | None = None
+    stale_while_revalidate: int | None = None
+    stale_if_error: int | None = None
+    max_stale: int | None = None
+    min_fresh: int | None = None
+    targeted: bool = False
+
+
+SILENT = Directives()
+
+
+def parse(fields: Fields) -> Directives:
+    """The Cache-Control of a request or an answer."""
+    value = fields.get("cache-control")
+    return SILENT if value is None else _directives(value)
+
+
+def for_shared_cache(fields: Fields) -> Directives:
+    """What an answer says to us: the first valid field of `TARGETS` alone, else Cache-Control (RFC 9213 2.2)."""
+    for name in TARGETS:
+        value = fields.get(name)
+        if value is not None and (targeted := _targeted(value)) is not None:
+            return targeted
+    return parse(fields)
+
+
+def asked(request: Request, rule: Rule) -> Directives:
+    """What the client asks for, as far as the rule listens (5.2.1, all of them advisory).
+
+    `no-cache`, `max-age` and Pragma force a revalidation: from the trusted only, unless the rule hears them from all.
+    """
+    fields = request.fields
+    if rule.client_directives == "ignore":
+        return SILENT
+    reloads = request.trusted or rule.client_directives == "all"
+    value = fields.get("cache-control")
+    if value is not None:
+        return _directives(value) if reloads else _without_reload(value)
+    if reloads and "no-cache" in members((fields.get("pragma") or "").lower()):  # 5.4: only without Cache-Control
+        return _RELOAD
+    return SILENT
+
+
+_RELOAD = Directives(no_cache=True)
+
+
+# -- Cache-Control -----------------------------------------------------------------------------------------------------
+
+_DIRECTIVE = re.compile(rf'(?P<name>{TOKEN})(?:=(?:(?P<token>{TOKEN})|"(?P<quoted>(?:[^"\\]|\\.)*)"))?', re.DOTALL)
+_NAME = re.compile(TOKEN).match
+_BROKEN = "?"  # an argument that is no number
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+
+_RESTRICTIONS = frozenset(
+    {"no-store", "no-cache", "private", "must-revalidate", "proxy-revalidate", "immutable", "only-if-cached"}
+)
+_PERMISSIONS = frozenset({"public", "must-understand"})
+_NUMBERS = frozenset({"max-age", "s-maxage", "stale-while-revalidate", "stale-if-error", "max-stale", "min-fresh"})
+
+
+@lru_cache(maxsize=512)
+def _directives(value: str) -> Directives:
+    flags: set[str] = set()
+    numbers: dict[str, int] = {}
+    for member in members(value):
+        name, argument = _split(member)
+        if name in _RESTRICTIONS or (name in _PERMISSIONS and argument is None):
+            flags.add(name)
+        elif name in _NUMBERS:
+            _note(numbers, name, _seconds(name, argument))
+    return _typed(flags, numbers)
+
+
+@lru_cache(maxsize=512)
+def _without_reload(value: str) -> Directives:
+    return replace(_directives(value), no_cache=False, max_age=None)
+
+
+def _split(member: str) -> tuple[str, str | None]:
+    """The name in lower case and the argument. What is not of the grammar keeps its name with an argument that is no
+    number, so that it can only restrict."""
+    match = _DIRECTIVE.fullmatch(member)
+    if match is None:
+        name = _NAME(member)
+        return name[0].lower() if name else "", _BROKEN
+    quoted = match["quoted"]
+    argument = match["token"] if quoted is None else _ESCAPE.sub(r"\1", quoted)
+    return match["name"].lower(), argument
+
+
+def _seconds(name: str, argument: str | None) -> int:
+    """A number that is none means stale (4.2.1); `max-stale` alone means any staleness (5.2.1.2)."""
+    if argument is None:
+        return INFINITE if name == "max-stale" else 0
+    return delta_seconds(argument) or 0
+
+
+def _note(numbers: dict[str, int], name: str, seconds: int) -> None:
+    """Two values that differ mean stale (4.2.1)."""
+    numbers[name] = seconds if numbers.get(name, seconds) == seconds else 0
+
+
+def _typed(flags: Iterable[str], numbers: dict[str, int], *, targeted: bool = False) -> Directives:
+    said: dict[str, bool | int] = {name.replace("-", "_"): seconds for name, seconds in numbers.items()}
+    said |= {name.replace("-", "_"): True for name in flags}
+    return Directives(targeted=targeted, **said)  # type: ignore[arg-type]
+
+
+# -- targeted fields ---------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=512)
+def _targeted(value: str) -> Directives | None:
+    """A structured-field dictionary of directives; None when it is empty, broken, or a directive that we act on has a
+    value of a type that it cannot have: then the whole field is as if it were absent (RFC 9213 2.1)."""
+    try:
+        dictionary = http_sf.parse(value.encode("latin-1"), tltype="dictionary")
+    except (http_sf.StructuredFieldError, ValueError):
+        return None
+    if not isinstance(dictionary, dict) or not dictionary:
+        return None
+    flags: set[str] = set()
+    numbers: dict[str, int] = {}
+    for name, member in dictionary.items():
+        item = member[0] if isinstance(member, tuple) else member
+        if name in _NUMBERS:
+            if type(item) is not int:
+                return None
+            numbers[name] = max(0, min(item, INFINITE))
+        elif name in _RESTRICTIONS or name in _PERMISSIONS:
+            if item is not True and not (name in ("no-cache", "private") and type(item) is str):
+                return None
+            flags.add(name)
+    return _typed(flags, numbers, targeted=True)

@@ -1,0 +1,83 @@
+"""Conditions: the client's own, answered from a fresh copy, and ours, made of a stored one (RFC 9110 13, 9111 4.3)."""
+
+from proxy.entry import Entry, Pairs
+from proxy.message import Fields, Request
+from proxy.policy.fields import date_field, entity_tags, etag, parse_date, same_weakly
+
+# Answered by us, so taken off before a fetch whose answer is to be kept.
+CLIENT_CONDITIONS = frozenset({"if-none-match", "if-modified-since"})
+# For the origin alone: a cache must not evaluate them, and sends them on (RFC 9111 4.3.2).
+ORIGIN_CONDITIONS = frozenset({"if-match", "if-unmodified-since"})
+
+# Representation metadata that a 304 leaves out (RFC 9110 15.4.5).
+_NOT_IN_304 = frozenset(
+    {
+        "content-type",
+        "content-length",
+        "content-encoding",
+        "content-language",
+        "content-range",
+        "content-md5",
+        "content-digest",
+        "repr-digest",
+        "digest",
+    }
+)
+
+
+def client_condition(request: Request, status: int, fields: Fields) -> int | None:
+    """304 when the client's own condition says that it has this very answer, else None: send it whole.
+
+    Precedence as in RFC 9110 13.2.2; conditions count only where the answer would be a success (13.2.1).
+    """
+    if not 200 <= status < 300 or request.method not in ("GET", "HEAD"):
+        return None
+    match = request.fields.get("if-none-match")
+    if match is not None:
+        return 304 if _matches(match, fields) else None
+    since = request.fields.get("if-modified-since")
+    if since is not None:
+        return 304 if _unmodified(since, fields, request.received_at) else None
+    return None
+
+
+def _matches(value: str, fields: Fields) -> bool:
+    if value.strip(" \t") == "*":
+        return True
+    tag = etag(fields)
+    return tag is not None and any(same_weakly(tag, other) for other in entity_tags(value))
+
+
+def _unmodified(value: str, fields: Fields, now: float) -> bool:
+    """A stored answer without Last-Modified is as old as its Date (RFC 9111 4.3.2)."""
+    since = parse_date(value, now)
+    if since is None:
+        return False
+    modified = date_field(fields, "last-modified", now)
+    if modified is None:
+        modified = date_field(fields, "date", now)
+    return modified is not None and modified <= since
+
+
+def not_modified_fields(fields: Fields) -> Fields:
+    """What a 304 carries of the stored fields; Last-Modified only where no entity tag does its work (15.4.5)."""
+    return fields.without(_NOT_IN_304 | {"last-modified"} if "etag" in fields else _NOT_IN_304)
+
+
+def validators(entry: Entry) -> Pairs:
+    """The conditions of our own request for a stored answer; () when it cannot be renewed (RFC 9111 4.3.1)."""
+    return conditions(entry.parts.method, entry.status, entry.fields)
+
+
+def conditions(method: str, status: int, fields: Fields) -> Pairs:
+    """As `validators`. Only a success to a GET can be confirmed: to anything else an origin ignores conditions, or
+    answers 412 (RFC 9110 13.1.2, 13.2.1)."""
+    if method != "GET" or not 200 <= status < 300:
+        return ()
+    found = []
+    if etag(fields) is not None:
+        found.append(("If-None-Match", (fields.get("etag") or "").strip(" \t")))
+    modified = fields.get("last-modified")
+    if modified is not None and parse_date(modified, 0.0) is not None:
+        found.append(("If-Modified-Since", modified))
+    return tuple(found)

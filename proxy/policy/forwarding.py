@@ -1,0 +1,225 @@
+"""Fields and targets on their way through: what is meant for one connection stays behind, what only a proxy may say
+is said by us (RFC 9110 7.6).
+
+End-to-end fields pass byte for byte and in order. A client's own X-Forwarded-*, Forwarded and the like never pass:
+they are not in the key, and origins believe them. The same goes for their spelling with "_", which CGI and its heirs
+read as "-" (RFC 3875 4.1.18).
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+from proxy.entry import Pairs
+from proxy.message import Fields, Request, lower_name
+from proxy.policy.fields import weighted
+from proxy.rules import Rule
+
+# For one connection only, whether Connection names them or not (RFC 9110 7.6.1); trailers are not passed on either.
+_HOP = frozenset(
+    {
+        "close",  # a connection option whose name is reserved as a field's (RFC 9112 9.6)
+        "connection",
+        "http2-settings",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+# Written anew by whoever sends the message, or settled between the client and us.
+_FRAMING = frozenset({"host", "content-length", "expect", "cachegate-token"})
+# Between an origin and a proxy that it challenges, and never to be stored (RFC 9111 3.1).
+_PROXY_ANSWERS = frozenset({"proxy-authenticate", "proxy-authentication-info"})
+# What Connection may name without taking away what was meant for the origin, or what the door still has to read.
+_OPTIONS = _HOP | _FRAMING
+
+# Made by us.
+_MADE = frozenset({"forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"})
+# Where a request came from or was meant for, in words that only a proxy may use. A rule that names one in its key
+# has it passed on.
+_CLAIMS = frozenset(
+    {
+        "front-end-https",
+        "path-info",
+        "script-name",
+        "true-client-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-forwarded-path",
+        "x-forwarded-port",
+        "x-forwarded-prefix",
+        "x-forwarded-protocol",
+        "x-forwarded-scheme",
+        "x-forwarded-server",
+        "x-forwarded-ssl",
+        "x-forwarded-uri",
+        "x-host",
+        "x-http-host-override",
+        "x-original-host",
+        "x-original-url",
+        "x-real-ip",
+        "x-rewrite-url",
+        "x-url-scheme",
+    }
+)
+# Fields that choose or describe the answer: spelled with "_" they would do so behind the key's back.
+_CHOOSING = frozenset(
+    {
+        "accept-charset",
+        "accept-encoding",
+        "accept-language",
+        "cache-control",
+        "content-encoding",
+        "content-language",
+        "content-type",
+        "if-match",
+        "if-modified-since",
+        "if-none-match",
+        "if-range",
+        "if-unmodified-since",
+        "user-agent",
+        "x-requested-with",
+    }
+)
+_NOT_ANSWERED = _HOP | _PROXY_ANSWERS
+_NOT_ASKED = _HOP | _FRAMING | _MADE | _CLAIMS
+
+
+def received(fields: Fields) -> Fields:
+    """A request's fields as everybody past the door sees them: without those that its Connection names (RFC 9110
+    7.6.1), so that nothing is matched or keyed by a field that will not be sent. Hop-by-hop fields stay."""
+    value = fields.get("connection")
+    if value is None or value.lower() in ("keep-alive", "close"):
+        return fields
+    return fields.without(_nominated(value) - _OPTIONS)
+
+
+def outgoing(
+    request: Request,
+    *,
+    via_name: str,
+    added: Pairs = (),
+    forward_client_ip: bool = True,
+    drop: frozenset[str] = frozenset(),
+    extra: Pairs = (),
+    rule: Rule | None = None,
+) -> Fields:
+    """The fields to send upstream, without Host and framing.
+
+    `added` (the operator's) and `extra` (ours for this call) replace the client's fields of these names; `drop` are
+    lower-case names to leave out. `rule`: what its key names is passed on, and with `key.host` off no Host goes along.
+    """
+    rule = rule or _NO_RULE
+    said = (*added, *extra)
+    names = tuple(name.lower() for name, _ in said)
+    gone, shadowed = _left_out(rule.key.headers, rule.request_headers, names, drop)
+    nominated = _nominated(request.fields.get("connection"))
+    kept = []
+    for pair in request.fields.pairs:
+        name = lower_name(pair[0])
+        if name not in gone and name not in nominated and not ("_" in name and name.replace("_", "-") in shadowed):
+            kept.append(pair)
+    made = [pair for pair in _made(request, rule, forward_client_ip) if pair[0].lower() not in names]
+    whole = Fields((*kept, *Fields.of(("Via", f"1.1 {via_name}"), *made, *said).pairs))
+    return _one_hop_less(whole) if request.method in ("OPTIONS", "TRACE") else whole
+
+
+_NO_RULE = Rule()
+
+
+def response_fields(fields: Fields) -> Fields:
+    """An answer's end-to-end fields, in order and byte for byte."""
+    nominated = _nominated(fields.get("connection"))
+    return fields.without(_NOT_ANSWERED if nominated <= _NOT_ANSWERED else _NOT_ANSWERED | nominated)
+
+
+def has_loop(fields: Fields, via_name: str) -> bool:
+    """Whether a Via says that the message was here before (RFC 9110 7.6.3)."""
+    value = fields.get("via")
+    if value is None:
+        return False
+    name = via_name.lower()
+    return any(member.lower().split()[1:2] == [name] for member in value.split(","))
+
+
+def hops_left(request: Request) -> int | None:
+    """What Max-Forwards of an OPTIONS or TRACE allows; at 0 we are the final recipient (RFC 9110 7.6.2)."""
+    value = request.fields.get("max-forwards") if request.method in ("OPTIONS", "TRACE") else None
+    return int(value) if value is not None and value.isascii() and value.isdigit() and len(value) < 10 else None
+
+
+def upstream_target(base_path: str, strip_prefix: str, target: str) -> str:
+    """The target at the upstream: `strip_prefix` off when it covers whole segments, `base_path` before it."""
+    if not target.startswith("/"):
+        return target  # OPTIONS *
+    base, prefix = base_path.rstrip("/"), strip_prefix.rstrip("/")
+    if prefix and target.startswith(prefix) and target[len(prefix) : len(prefix) + 1] in ("", "/", "?"):
+        target = target[len(prefix) :]
+        if not target.startswith("/"):
+            target = "/" + target
+    return base + target
+
+
+_CODINGS = ("zstd", "br", "gzip")  # ours to choose from, the better first
+
+
+def negotiated_encoding(value: str | None) -> str:
+    """The one coding to ask for in place of an Accept-Encoding (RFC 9110 12.5.3): zstd, br, gzip or identity, by the
+    client's weights, the earlier of these where they are equal."""
+    weights = weighted((value or "").replace("x-gzip", "gzip")) or {}
+    rest = weights.get("*", 0.0)
+    best, highest = "identity", weights.get("identity", rest)
+    for coding in reversed(_CODINGS):
+        weight = weights.get(coding, rest)
+        if weight > 0 and weight >= highest:
+            best, highest = coding, weight
+    return best
+
+
+def _nominated(value: str | None) -> frozenset[str]:
+    if value is None:
+        return frozenset()
+    return frozenset(option.strip().lower() for option in value.split(","))
+
+
+@lru_cache(maxsize=1024)
+def _left_out(
+    key: tuple[str, ...], conditions: Pairs, said: tuple[str, ...], drop: frozenset[str]
+) -> tuple[frozenset[str], frozenset[str]]:
+    """The client's fields that do not pass, and those that do not when they are spelled with "_"."""
+    keyed = frozenset(key).union(name for name, _ in conditions)
+    gone = (_NOT_ASKED - (_CLAIMS & keyed)).union(said, drop)
+    return gone, gone.union(_CHOOSING, keyed)
+
+
+def _made(request: Request, rule: Rule, forward_client_ip: bool) -> Iterator[tuple[str, str]]:
+    """Who asked, by which scheme, for which host: the old names and the new one (RFC 7239 4)."""
+    host = request.host if rule.key.host else ""
+    client = request.client if forward_client_ip else ""
+    forwarded = [f"for={_node(client)}"] if client else []
+    if client:
+        yield "X-Forwarded-For", client
+    yield "X-Forwarded-Proto", request.scheme
+    if host:
+        yield "X-Forwarded-Host", host
+        forwarded.append(f'host="{host}"' if ":" in host else f"host={host}")
+    forwarded.append(f"proto={request.scheme}")
+    yield "Forwarded", ";".join(forwarded)
+    if request.id and "x-request-id" not in request.fields:
+        yield "X-Request-Id", request.id
+
+
+def _node(client: str) -> str:
+    """An address as RFC 7239 6 writes it; a peer that has none, on a unix socket, is unknown."""
+    if ":" in client:
+        return f'"[{client}]"'
+    return client if client[:1].isdigit() else "unknown"
+
+
+def _one_hop_less(fields: Fields) -> Fields:
+    value = fields.get("max-forwards")
+    if value is None or not (value.isascii() and value.isdigit()) or len(value) > 9:
+        return fields
+    return fields.replacing(("Max-Forwards", str(max(int(value) - 1, 0))))

@@ -1,0 +1,35 @@
+"""The answers we make ourselves: a short text that names its reason (RFC 9110 15)."""
+
+from http import HTTPStatus
+
+from proxy.entry import Pairs
+from proxy.message import Fields, Reply
+from proxy.outcome import Outcome, Verdict
+from proxy.reasons import Why
+
+_OTHER_PHRASES = {499: "Client Closed Request"}
+
+
+def phrase(status: int) -> str:
+    """The reason phrase of a status code, "" when it has none."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return _OTHER_PHRASES.get(status, "")
+
+
+def own_answer(
+    status: int, why: Why, text: str, *, verdict: Verdict = Verdict.BYPASS, fields: Pairs = (), close: bool = False
+) -> Reply:
+    """An error in plain text. X-Cache, Cache-Status, Via and X-Request-Id are added where every reply gets them.
+
+    It is never stored by others: some of these statuses may be kept by heuristics (RFC 9110 15.1).
+    """
+    body = f"{status} {phrase(status)} ({why.word})\n{text}\n".encode("utf-8", "replace")
+    head = Fields.of(
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+        *fields,
+    )
+    return Reply(status, phrase(status), head, body, Outcome(verdict, why), close=close)

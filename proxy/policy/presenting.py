@@ -1,0 +1,94 @@
+"""What of an answer this client gets, and how it is dressed: status, fields and the part of the content."""
+
+from dataclasses import dataclass
+
+from proxy.message import Fields, Head, Request
+from proxy.outcome import Outcome
+from proxy.policy import cache_status
+from proxy.policy.conditional import client_condition, not_modified_fields
+from proxy.policy.fields import http_date
+from proxy.policy.ranges import Part, Unsatisfiable, client_range
+from proxy.reasons import Why
+from proxy.rules import Rule
+
+# What we say ourselves on every reply; an origin's own fields of these names give way. Age is computed anew.
+_OURS = frozenset({"x-cache", "x-cache-tier", "x-request-id"})
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The head to send and the content [start, end) of the representation that follows it."""
+
+    status: int
+    phrase: str
+    fields: Fields
+    start: int = 0
+    end: int | None = None  # None: to the end, which is not known yet
+    why: Why | None = None  # when the content was cut or left out on the client's own condition
+
+    @property
+    def empty(self) -> bool:
+        return self.end is not None and self.end <= self.start
+
+
+def plan(request: Request, status: int, phrase: str, fields: Fields, size: int | None) -> Plan:
+    """Answer the client's own preconditions and range from a whole answer (RFC 9110 13.2.2, 14.2).
+
+    `size` is the content's length in bytes, None while it is still growing; then no range is cut.
+    """
+    code = client_condition(request, status, fields)
+    if code == 304:
+        return Plan(304, "Not Modified", not_modified_fields(fields), end=0, why=Why.NOT_MODIFIED)
+    if code == 412:
+        return Plan(412, "Precondition Failed", Fields.of(("Content-Length", "0")), end=0, why=Why.NOT_MODIFIED)
+    if size is not None and "content-length" not in fields and status not in (204, 304):
+        fields = fields.plus(("Content-Length", str(size)))
+    if request.method == "HEAD":
+        return Plan(status, phrase, fields, end=0)
+    if size is not None and status == 200 and "range" in request.fields:
+        return _cut(request, phrase, fields, size)
+    return Plan(status, phrase, fields, end=size)
+
+
+def _cut(request: Request, phrase: str, fields: Fields, size: int) -> Plan:
+    match client_range(request, size, fields):
+        case Part(start, end):
+            told = fields.replacing(
+                ("Content-Range", f"bytes {start}-{end - 1}/{size}"), ("Content-Length", str(end - start))
+            )
+            return Plan(206, "Partial Content", told, start, end, Why.RANGE)
+        case Unsatisfiable():
+            told = Fields.of(("Content-Range", f"bytes */{size}"), ("Content-Length", "0"))
+            return Plan(416, "Range Not Satisfiable", told, end=0, why=Why.RANGE)
+        case _:
+            return Plan(200, phrase, fields, end=size)
+
+
+def dress(fields: Fields, request: Request, rule: Rule, outcome: Outcome, name: str, age: float | None) -> Fields:
+    """Add what the gateway itself says. `age` in seconds for an answer from store (RFC 9111 5.1), else None: then
+    the Age that came from upstream stands."""
+    drop = _OURS if age is None else _OURS | {"age"}
+    if rule.client_cache_control is not None and rule.caches:
+        drop |= {"cache-control", "expires", "pragma"}
+    told = [(outcome_name, value) for outcome_name, value in _said(request, rule, outcome, name, age)]
+    return fields.without(drop).plus(*told)
+
+
+def _said(request: Request, rule: Rule, outcome: Outcome, name: str, age: float | None) -> list[tuple[str, str]]:
+    said = []
+    if age is not None:
+        said.append(("Age", str(int(age))))
+    if rule.client_cache_control is not None and rule.caches:
+        said.append(("Cache-Control", rule.client_cache_control))
+    said += [("Via", f"1.1 {name}"), ("X-Cache", outcome.verdict)]
+    if outcome.tier is not None:
+        said.append(("X-Cache-Tier", outcome.tier))
+    said.append(("Cache-Status", cache_status.render("cachegate", outcome)))
+    if request.id:
+        said.append(("X-Request-Id", request.id))
+    return said
+
+
+def dated(head: Head, fields: Fields) -> Fields:
+    """A recipient with a clock adds the Date that an answer lacks (RFC 9110 6.6.1)."""
+    return fields if "date" in fields else fields.plus(("Date", http_date(head.received_at)))

@@ -1,0 +1,128 @@
+"""Replies made of what the story found: a stored answer, a recording that still grows, an origin's stream, our own."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from proxy.entry import Body, Found
+from proxy.errors import StoreError, TruncatedError, UpstreamError
+from proxy.message import Framing, Reply, Request
+from proxy.outcome import Outcome, Verdict
+from proxy.policy.forwarding import response_fields
+from proxy.policy.own_answers import own_answer
+from proxy.policy.presenting import dated, dress, plan
+from proxy.recording import Recording
+from proxy.rules import Rule
+from proxy.upstream.protocol import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Replying:
+    """Makes replies and dresses them. `name` is what our Via says."""
+
+    name: str
+
+    def stored(self, request: Request, rule: Rule, found: Found, outcome: Outcome, age: float) -> Reply:
+        """From a stored answer: whole, a range of it, or a 304 to the client's own condition. Takes over the body."""
+        entry = found.entry
+        what = plan(request, entry.status, entry.phrase, entry.fields, entry.body.size)
+        if what.why is not None and outcome.verdict is Verdict.HIT:
+            outcome.reason = what.why
+        body: bytes | AsyncIterator[bytes] = b""
+        if what.empty:
+            entry.body.close()
+        elif (data := entry.body.data) is not None:
+            body = data[what.start : what.end] if what.start or what.end != len(data) else data
+        else:
+            body = StoredContent(entry.body, what.start, what.end)
+        outcome.tier, outcome.key = found.tier, entry.key
+        fields = dress(what.fields, request, rule, outcome, self.name, age)
+        return Reply(what.status, what.phrase, fields, body, outcome)
+
+    def recorded(
+        self, request: Request, rule: Rule, found: Found, recording: Recording, outcome: Outcome, age: float | None
+    ) -> Reply:
+        """From a recording under way, from byte 0, at the client's own pace; whole already, it is like a stored one."""
+        entry = found.entry
+        whole = recording.state == "complete" and not recording.given_up
+        what = plan(request, entry.status, entry.phrase, entry.fields, recording.size if whole else None)
+        outcome.key = entry.key
+        fields = dress(what.fields, request, rule, outcome, self.name, age)
+        body = b"" if what.empty else _part(recording.reader(), what.start, what.end)
+        return Reply(what.status, what.phrase, fields, body, outcome)
+
+    def streamed(self, request: Request, rule: Rule, answer: Answer, outcome: Outcome) -> Reply:
+        """The origin's answer as it comes, for this client alone."""
+        head = answer.head
+        outcome.upstream_status = head.status
+        fields = dress(dated(head, response_fields(head.fields)), request, rule, outcome, self.name, None)
+        body: bytes | AsyncIterator[bytes] = b"" if head.framing is Framing.NONE else PassedContent(answer)
+        return Reply(head.status, head.phrase, fields, body, outcome, framing=head.framing)
+
+    def own(self, request: Request, rule: Rule, reply: Reply, outcome: Outcome) -> Reply:
+        """Our own words, dressed like everything else."""
+        reply.outcome = outcome
+        reply.fields = dress(reply.fields, request, rule, outcome, self.name, None)
+        if request.method == "HEAD":
+            reply.body = b""
+        return reply
+
+    def failed(self, request: Request, rule: Rule, error: UpstreamError, outcome: Outcome) -> Reply:
+        """What a client is told when the upstream gave no answer."""
+        fault = error.fault
+        outcome.reason = fault.why
+        more = () if error.retry_after is None else (("Retry-After", str(error.retry_after)),)
+        return self.own(request, rule, own_answer(fault.status, fault.why, str(error), fields=more), outcome)
+
+
+class StoredContent:
+    """Content [start, end) of a stored body; gives the body back however the reading ends, or never begins."""
+
+    def __init__(self, body: Body, start: int, end: int | None) -> None:
+        self._body = body
+        self._chunks = body.read(start, end)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self._chunks)
+        except StoreError as error:
+            self._body.close()
+            raise TruncatedError(str(error)) from error
+        except BaseException:
+            self._body.close()
+            raise
+
+    async def aclose(self) -> None:
+        self._body.close()
+
+
+class PassedContent:
+    """The rest of an origin's answer; closes the exchange however the reading ends, or never begins."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._chunks = aiter(answer)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self._chunks)
+        except BaseException:
+            await self._answer.close()
+            raise
+
+    async def aclose(self) -> None:
+        await self._answer.close()
+
+
+async def _part(chunks: AsyncIterator[bytes], start: int, end: int | None) -> AsyncIterator[bytes]:
+    """Bytes [start, end) of a stream."""
+    at = 0
+    async for chunk in chunks:
+        if at + len(chunk) > start and (end is None or at < end):
+            yield chunk[max(0, start - at) : None if end is None else end - at]
+        at += len(chunk)

@@ -1,0 +1,75 @@
+"""What lies in store: listed, and one by one under a key that may be shortened."""
+
+import re
+from collections.abc import Sequence
+from typing import Protocol, TypedDict
+
+from proxy.message import Reply
+from proxy.server.admin.pages import AdminError, Ask, Page, json_reply
+from proxy.server.admin.rights import Level
+
+MAX_LISTED = 1000
+_KEY = re.compile(r"[0-9a-f]{8,64}(?:\.[0-9a-f]{1,16})?")
+
+
+class EntryRow(TypedDict):
+    """One entry as it is shown. Seconds; `ttl` is negative for a stale one; `size` in bytes."""
+
+    key: str
+    url: str
+    rule: str
+    tier: str
+    age: float
+    ttl: float
+    size: int
+    hits: int
+    tags: Sequence[str]
+
+
+class Inventory(Protocol):
+    """The stored entries of all tiers, purged ones left out."""
+
+    async def listed(self, limit: int, match: str | None) -> tuple[Sequence[EntryRow], int]:
+        """At most `limit` entries whose URL fits the glob `match` on the path, and how many fit in all.
+        ValueError for a glob that is none."""
+        ...
+
+    async def named(self, key: str) -> Sequence[EntryRow]:
+        """The entries whose key begins with `key`; a few are enough to tell that it is ambiguous."""
+        ...
+
+
+def entry_pages(inventory: Inventory) -> tuple[Page, ...]:
+    """`GET /entries?limit=&match=` and `GET /entries/{key}`."""
+
+    async def listing(ask: Ask) -> Reply:
+        query = ask.query
+        try:
+            entries, total = await inventory.listed(_limit(query.get("limit", "100")), query.get("match"))
+        except ValueError as error:
+            raise AdminError(400, "bad-match", str(error)) from None
+        return json_reply({"entries": list(entries), "total": total})
+
+    async def one(ask: Ask) -> Reply:
+        return json_reply(await resolve(inventory, ask.name))
+
+    return Page("GET", "/entries", Level.TOKEN, listing), Page("GET", "/entries/{key}", Level.TOKEN, one)
+
+
+async def resolve(inventory: Inventory, key: str) -> EntryRow:
+    """The one entry that a key, short or whole, names. AdminError when it is none, or more than one."""
+    if not _KEY.fullmatch(key):
+        raise AdminError(400, "bad-key", "A key has 8 to 64 hex digits, and perhaps '.' and a variant's.")
+    found = await inventory.named(key)
+    exact = [entry for entry in found if entry["key"] == key]
+    if len(exact or found) == 1:
+        return (exact or found)[0]
+    if not found:
+        raise AdminError(404, "no-such-entry", f"Nothing is stored under {key}.")
+    raise AdminError(409, "ambiguous", f"{key} names several entries.", {"keys": [entry["key"] for entry in found]})
+
+
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LISTED):
+        raise AdminError(400, "bad-limit", f"limit is a number from 1 to {MAX_LISTED}.")
+    return int(text)

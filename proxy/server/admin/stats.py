@@ -1,0 +1,124 @@
+"""The statistics document (contract, "Stats")."""
+
+import time
+from collections.abc import Callable
+
+from proxy.message import Reply
+from proxy.observe.counters import Counters, rate
+from proxy.observe.figures import FILES, Figures, Measure, TierFigures
+from proxy.outcome import Tier
+from proxy.server.admin.pages import Ask, Page, json_reply
+from proxy.server.admin.rights import Grant, Level
+from proxy.version import VERSION
+
+Document = dict[str, object]
+
+
+def stats_page(
+    counters: Counters, measure: Measure, *, started: float, timer: Callable[[], float] = time.monotonic
+) -> Page:
+    """`started` by `timer`, in seconds. The names of files are for the token alone."""
+
+    async def stats(ask: Ask) -> Reply:
+        return json_reply(build(counters, measure(), timer() - started, names=ask.grant is Grant.FULL))
+
+    return Page("GET", "/stats", Level.GLANCE, stats)
+
+
+def build(counters: Counters, figures: Figures, uptime: float, *, names: bool) -> Document:
+    """The whole document; `uptime` in seconds, `names`: with the names of files."""
+    return {
+        "uptime": round(uptime, 3),
+        "version": VERSION,
+        "requests": counters.requests,
+        "hitRate": counters.hit_rate,
+        "responseTime": counters.response_time.summary(),
+        "inFlight": counters.in_flight,
+        "activeSessions": counters.connections,
+        "memory": _memory(counters, figures),
+        "redis": _redis(figures),
+        "file": _file(counters, figures, names),
+        "verdicts": {verdict.value: count for verdict, count in counters.verdicts.items()},
+        "reasons": {why.word: count for why, count in counters.reasons.items()},
+        "rules": _rules(counters),
+        "upstream": {
+            "requests": counters.upstream.requests,
+            "errors": counters.upstream.errors,
+            "inFlight": counters.upstream.in_flight,
+            "breaker": _breaker(figures),
+        },
+        "coalesced": counters.coalesced,
+        "malformed": counters.malformed,
+        "workers": figures.workers,
+    }
+
+
+def _memory(counters: Counters, figures: Figures) -> Document:
+    now, seen = figures.tiers.get(Tier.MEMORY, TierFigures()), counters.tiers[Tier.MEMORY]
+    document: Document = {
+        "size": now.entries,
+        "bytes": now.bytes,
+        "maxBytes": now.max_bytes,
+        "hitRate": rate(seen.hits, seen.misses),
+        "totalHits": seen.hits,
+        "totalMisses": seen.misses,
+        "evictions": now.evictions,
+    }
+    return document | ({"off": now.off} if now.off else {})
+
+
+def _file(counters: Counters, figures: Figures, names: bool) -> Document:
+    now, seen = figures.tiers.get(Tier.FILE, TierFigures()), counters.tiers[Tier.FILE]
+    document: Document = {
+        "size": now.entries,
+        "bytes": now.bytes,
+        "maxBytes": now.max_bytes,
+        "hitRate": rate(seen.hits, seen.misses),
+        "hits": seen.hits,
+        "misses": seen.misses,
+        "errors": seen.errors,
+        "evictions": now.evictions,
+    }
+    if names:
+        document["files"] = list(figures.files[:FILES])
+    return document | ({"off": now.off} if now.off else {})
+
+
+def _redis(figures: Figures) -> Document:
+    """The shape of a Redis that is not there: this instance keeps its answers to itself."""
+    return {
+        "enabled": False,
+        "connected": False,
+        "isConnected": False,
+        "mode": "fallback",
+        "size": 0,
+        "keys": 0,
+        "memory": "0B",
+        "memoryUsage": 0,
+        "latency": 0,
+        "keyspace": {},
+        "hits": 0,
+        "misses": 0,
+        "errors": 0,
+        "localFallbackSize": figures.tiers.get(Tier.MEMORY, TierFigures()).entries,
+    }
+
+
+def _rules(counters: Counters) -> Document:
+    return {
+        name: {
+            "hits": rule.hits,
+            "misses": rule.misses,
+            "bytesSaved": rule.bytes_saved,
+            "secondsSaved": round(rule.seconds_saved, 3),
+            "callsSaved": rule.calls_saved,
+            "moneySaved": round(rule.money_saved, 6),
+        }
+        for name, rule in counters.rules.items()
+    }
+
+
+def _breaker(figures: Figures) -> str:
+    """The state that is furthest from closed."""
+    states = set(figures.breakers.values())
+    return next((state for state in ("open", "half-open") if state in states), "closed")

@@ -1,0 +1,168 @@
+"""The life of a process that serves: listen, run until told to stop, drain, end."""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy.errors import ConfigError
+from proxy.server.admin.probes import Readiness
+from proxy.server.connections import Gate
+from proxy.server.front import Front
+from proxy.server.listening import BACKLOG, ServerTls
+from proxy.server.watching import changes
+
+_log = logging.getLogger(__name__)
+_TLS_HANDSHAKE = 10.0
+_CUT = 0.1  # seconds that a cancelled request gets to end
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """Bound sockets and what serves them."""
+
+    sockets: Sequence[socket.socket]
+    front: Front
+    gate: Gate
+    tls: ServerTls | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Seconds: `delay` that connections are still taken after the first signal, `limit` that requests may take then."""
+
+    delay: float = 1.0
+    limit: float = 30.0
+
+
+class Signals:
+    """What the process is told from outside. `stop`: to end; `at_once`: told again; `reload`: to read its settings."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.at_once = asyncio.Event()
+        self.reload = asyncio.Event()
+
+    def end(self) -> None:
+        """To end; told twice, at once."""
+        (self.at_once if self.stop.is_set() else self.stop).set()
+
+    def listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.end)
+        loop.add_signal_handler(signal.SIGINT, self.end)
+        loop.add_signal_handler(signal.SIGHUP, self.reload.set)
+
+    def close(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.remove_signal_handler(number)
+
+
+async def serve(
+    public: Port,
+    admin: Port | None,
+    readiness: Readiness,
+    signals: Signals,
+    drain: Drain,
+    *,
+    reload: Callable[[], Awaitable[object]],
+    watched: Path | None = None,
+    announce: Callable[[], None] = lambda: None,
+) -> int:
+    """Serve until SIGTERM or SIGINT has been obeyed; the exit code.
+
+    `reload` is called on SIGHUP and when the `watched` file changes; it raises ConfigError when the old settings go on
+    to hold. `announce` is called once requests are taken. The admin port answers until the end.
+    """
+    signals.listen()
+    ports = [port for port in (admin, public) if port is not None]
+    listeners = {id(port): await _listen(port) for port in ports}
+    background = [_reloads(signals, reload, ports)]
+    if watched is not None:
+        background.append(_watch(watched, signals))
+    tasks = [asyncio.create_task(work) for work in background]
+    try:
+        readiness.started = True
+        announce()
+        await signals.stop.wait()
+        _log.info("draining: requests may take %g s to end", drain.limit)
+        readiness.draining = public.front.draining = True
+        await _unless(signals.at_once, asyncio.sleep(drain.delay))
+        await _end(public, listeners[id(public)], signals, drain.limit)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for port in ports:
+            await _end(port, listeners[id(port)], signals, 0.0)
+        signals.close()
+    return 0
+
+
+async def _listen(port: Port) -> list[asyncio.Server]:
+    loop = asyncio.get_running_loop()
+    context = port.tls.context if port.tls else None
+    handshake = _TLS_HANDSHAKE if port.tls else None
+    return [
+        await loop.create_server(port.gate, sock=sock, backlog=BACKLOG, ssl=context, ssl_handshake_timeout=handshake)
+        for sock in port.sockets
+    ]
+
+
+async def _end(port: Port, listeners: Sequence[asyncio.Server], signals: Signals, limit: float) -> None:
+    """Take no more connections, give the requests under way `limit` seconds, and close; idempotent."""
+    for listener in listeners:
+        listener.close()
+    port.front.draining = True
+    port.gate.close_idle()
+    if limit:
+        await _unless(signals.at_once, _within(limit, port.front.drained()))
+    await port.gate.shutdown(_CUT)
+
+
+async def _within(seconds: float, work: Coroutine[object, object, None]) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except TimeoutError:
+        _log.warning("requests were still under way after %g s; they are cut", seconds)
+
+
+async def _unless(event: asyncio.Event, work: Coroutine[object, object, None]) -> None:
+    """Do the work, or as much of it as there is time for before the event."""
+    working, told = asyncio.create_task(work), asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait({working, told}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (working, told):
+            task.cancel()
+        await asyncio.gather(working, told, return_exceptions=True)
+
+
+async def _watch(file: Path, signals: Signals) -> None:
+    try:
+        async for _ in changes(file):
+            signals.reload.set()
+    except OSError as error:
+        _log.warning("%s cannot be watched (%s); SIGHUP still reads it again", file, error)
+
+
+async def _reloads(signals: Signals, reload: Callable[[], Awaitable[object]], ports: Sequence[Port]) -> None:
+    """Obey each wish to reload, one after the other; many at once are one."""
+    while True:
+        await signals.reload.wait()
+        signals.reload.clear()
+        try:
+            await reload()
+            for port in ports:
+                if port.tls is not None:
+                    port.tls.reload()
+            _log.info("the settings were read again")
+        except ConfigError as error:
+            _log.error("the settings are wrong; the old ones go on to hold: %s", "; ".join(map(str, error.problems)))
+        except Exception:
+            _log.exception("the settings could not be read again; the old ones go on to hold")

@@ -1,0 +1,239 @@
+"""Replies on the wire, written by us byte for byte.
+
+aiohttp's own responses hold header fields as text, encode them as UTF-8 and add fields of their own; ours keep the
+bytes, order and case of the origin. Rendering is pure; `Outgoing` does the writing.
+"""
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from email.utils import formatdate
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import HttpVersion11
+
+from proxy.errors import CachegateError, TruncatedError
+from proxy.message import Framing, Reply, lower_name
+
+_HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "proxy-connection"})
+_LAST_CHUNK = b"0\r\n\r\n"
+
+
+class Unsendable(CachegateError):
+    """A reply whose head would mean something else on the wire; none of it was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """A head as it goes out, and how the end of its body is told. `length` counts the bytes of content that follow
+    where they are known; `keep_alive`: another request may follow on the connection."""
+
+    head: bytes
+    framing: Framing
+    length: int | None
+    keep_alive: bool
+
+
+def render(reply: Reply, *, method: str, http11: bool, keep_alive: bool, date: bytes) -> Wire:
+    """The head of `reply` to a request of `method` (RFC 9112 4, 6.3); Unsendable where there is none."""
+    declared = _declared(reply)
+    framing, told, length = _framing(reply, method, http11, declared)
+    keep_alive = keep_alive and not reply.close and framing is not Framing.CLOSE
+    lines = [b"HTTP/1.1 %d %b" % (reply.status, reply.phrase.encode("latin-1"))]
+    for name, value in reply.fields.pairs:
+        known = lower_name(name)
+        if known in _HOP_BY_HOP or (known == "content-length" and (told is None or told != declared)):
+            continue
+        lines.append(b"%b: %b" % (name, value))
+        if known == "content-length":
+            told = None  # once is enough
+    if "date" not in reply.fields:
+        lines.append(b"Date: " + date)
+    if told is not None:
+        lines.append(b"Content-Length: %d" % told)
+    if framing is Framing.CHUNKED:
+        lines.append(b"Transfer-Encoding: chunked")
+    if not keep_alive:
+        lines.append(b"Connection: close")
+    elif not http11:
+        lines.append(b"Connection: keep-alive")
+    head = b"\r\n".join(lines) + b"\r\n\r\n"
+    if not head.count(b"\n") == head.count(b"\r") == len(lines) + 1 or b"\0" in head:
+        raise Unsendable("a control character in a header field")
+    return Wire(head, framing, length, keep_alive)
+
+
+def _declared(reply: Reply) -> int | None:
+    """The one Content-Length that the reply's fields give."""
+    values = set(reply.fields.lines("content-length"))
+    if not values:
+        return None
+    text = values.pop()
+    if values or not (text.isascii() and text.isdigit()):
+        raise Unsendable(f"Content-Length {text!r} is not one number")
+    return int(text)
+
+
+def _framing(reply: Reply, method: str, http11: bool, declared: int | None) -> tuple[Framing, int | None, int | None]:
+    """(framing, the Content-Length to tell, bytes of content to send)."""
+    size = len(reply.body) if isinstance(reply.body, bytes) else None
+    if reply.status < 200 or reply.status == 204:  # RFC 9110 8.6: no Content-Length here
+        return Framing.NONE, None, 0
+    if reply.status == 304:
+        return Framing.NONE, declared, 0
+    if method == "HEAD":
+        return Framing.NONE, declared if declared is not None else size or None, 0
+    if declared is not None:
+        return Framing.LENGTH, declared, declared
+    if size is not None:
+        return Framing.LENGTH, size, size
+    if http11 and reply.framing is not Framing.CLOSE:
+        return Framing.CHUNKED, None, None
+    return Framing.CLOSE, None, None
+
+
+async def give_back(reply: Reply) -> None:
+    """Close a body that is not, or not further, read."""
+    if (aclose := getattr(reply.body, "aclose", None)) is not None:
+        await aclose()
+
+
+class HttpDate:
+    """The Date of now, made once a second. `clock` is wall time in seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._second = -1
+        self._text = b""
+
+    def __call__(self) -> bytes:
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._text = second, formatdate(second, usegmt=True).encode()
+        return self._text
+
+
+class Outgoing(web.StreamResponse):
+    """One reply on its way to the client. `sent` counts bytes of content, `complete` says that all of it went out.
+
+    Given to aiohttp after `send`, it has nothing left to do but to tell whether the connection is kept. `pending` is
+    a reply that aiohttp is to have sent by itself.
+    """
+
+    def __init__(
+        self, raw: web.BaseRequest, date: HttpDate, *, send_idle: float = 60.0, pending: Reply | None = None
+    ) -> None:
+        super().__init__()
+        self.sent = 0
+        self.complete = False
+        self._raw = raw
+        self._date = date
+        self._send_idle = send_idle
+        self._pending = pending
+        self._keep = False
+
+    @property
+    def keep_alive(self) -> bool:
+        return self._keep
+
+    @property
+    def body_length(self) -> int:
+        return self.sent
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            await self.send(pending, keep_alive=False)
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Nothing: what was to be sent was sent."""
+
+    async def send(self, reply: Reply, *, keep_alive: bool) -> None:
+        """Write the whole reply. Unsendable before any of it was written; ConnectionError when the client left, and
+        whatever the body raises when its end cannot be proven: after these the connection is cut, so that nobody
+        takes the part for the whole."""
+        body = reply.body
+        try:
+            wire = render(
+                reply,
+                method=self._raw.method,
+                http11=self._raw.version == HttpVersion11,
+                keep_alive=keep_alive,
+                date=self._date(),
+            )
+            self.set_status(reply.status)
+            await self._write_whole(wire, body)
+            self._keep = wire.keep_alive
+            self.complete = True
+        finally:
+            await give_back(reply)
+
+    async def _write_whole(self, wire: Wire, body: bytes | AsyncIterator[bytes]) -> None:
+        try:
+            if isinstance(body, bytes):
+                await self._send_bytes(wire, body)
+            else:
+                await self._send_stream(wire, body)
+        except BaseException:
+            self.cut()
+            raise
+
+    async def _send_bytes(self, wire: Wire, body: bytes) -> None:
+        content = body[: wire.length]
+        self._write(wire.head + content)
+        self.sent = len(content)
+        await self._flow()
+        if wire.length is not None and self.sent < wire.length:
+            raise TruncatedError(f"{self.sent} bytes of a body of {wire.length}")
+
+    async def _send_stream(self, wire: Wire, body: AsyncIterator[bytes]) -> None:
+        self._write(wire.head)
+        await self._flow()
+        if wire.framing is Framing.NONE:
+            return
+        async for chunk in body:
+            if not chunk:  # a chunk of no bytes would be the last one
+                continue
+            if wire.length is not None and self.sent + len(chunk) > wire.length:
+                raise TruncatedError(f"more than the {wire.length} bytes that were announced")
+            self._write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if wire.framing is Framing.CHUNKED else chunk)
+            self.sent += len(chunk)
+            await self._flow()
+        if wire.length is not None and self.sent < wire.length:
+            raise TruncatedError(f"{self.sent} bytes of a body of {wire.length}")
+        if wire.framing is Framing.CHUNKED:
+            self._write(_LAST_CHUNK)
+
+    def _write(self, data: bytes) -> None:
+        transport = self._raw.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client left")
+        transport.write(data)
+
+    async def _flow(self) -> None:
+        """Wait while the client is behind, for at most `send_idle` seconds."""
+        if self._raw.protocol.writing_paused:
+            try:
+                async with asyncio.timeout(self._send_idle):
+                    await self._raw.writer.drain()
+            except TimeoutError as error:
+                raise ConnectionResetError("the client stopped reading") from error
+
+    def cut(self) -> None:
+        """End the connection so that no client can take what it got for a whole message: by a reset, since the end
+        of a body without length or chunks is the end of the connection (RFC 9112 6.3, 8)."""
+        self._keep = False
+        transport = self._raw.transport
+        if transport is None:
+            return
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            except OSError:
+                pass  # closed already
+        transport.abort()

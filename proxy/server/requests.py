@@ -1,0 +1,122 @@
+"""aiohttp's request made into ours: every byte kept, every ambiguity refused (RFC 9112 3.2, 6.1)."""
+
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from aiohttp.http import HttpVersion10, HttpVersion11
+
+from proxy.errors import BadRequest
+from proxy.message import Fields, Request, lower_name
+from proxy.reasons import Why
+from proxy.server.peers import TrustedProxies
+
+TOKEN_FIELD = "cachegate-token"  # noqa: S105
+
+# A registered name as DNS has it, or an address; RFC 3986's escapes and sub-delims would only give one host many names.
+_HOST = re.compile(r"(?P<name>[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{0,5}))?")
+_ABSOLUTE = re.compile(r"https?://(?P<authority>[^/?]*)(?P<target>.*)", re.IGNORECASE | re.DOTALL)
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How requests are read. `max_head` bytes of all fields together; `trusts` tells a valid Cachegate-Token."""
+
+    proxies: TrustedProxies = field(default_factory=TrustedProxies)
+    trusts: Callable[[str], bool] = lambda token: False
+    max_head: int = 32 * 1024
+
+    def __call__(self, raw: web.BaseRequest, now: float) -> Request:
+        """The request without its body, or BadRequest for a head that is refused as malformed."""
+        fields = Fields(raw.raw_headers)
+        self._check_size(fields)
+        check_framing(raw, fields)
+        peer = raw.remote or ""
+        scheme = self.proxies.scheme(peer, fields, "https" if raw.secure else "http")
+        target, host = target_and_host(raw, fields, scheme)
+        token = fields.get(TOKEN_FIELD)
+        if token is not None:  # it is for us alone: nothing behind this door ever sees it
+            fields = fields.without({TOKEN_FIELD})
+        return Request(
+            method=raw.method,
+            scheme=scheme,
+            host=host,
+            target=target,
+            fields=fields,
+            client=self.proxies.client(peer, fields),
+            received_at=now,
+            id=request_id(fields),
+            trusted=peer in self.proxies or (token is not None and self.trusts(token)),
+        )
+
+    def _check_size(self, fields: Fields) -> None:
+        if sum(len(name) + len(value) + 4 for name, value in fields.pairs) > self.max_head:
+            raise BadRequest(431, Why.MALFORMED, f"The header fields are larger than {self.max_head} bytes together.")
+
+
+def check_framing(raw: web.BaseRequest, fields: Fields) -> None:
+    """Refuse what two recipients could frame differently (RFC 9112 6.1, 6.2, 6.3)."""
+    if raw.version not in (HttpVersion10, HttpVersion11):
+        raise BadRequest(505, Why.MALFORMED, "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+    if raw.method == "CONNECT":
+        raise BadRequest(501, Why.METHOD, "This is no tunnel.")
+    lengths = [value for name, value in fields.pairs if lower_name(name) == "content-length"]
+    codings = fields.lines("transfer-encoding")
+    if codings:
+        if lengths:
+            raise BadRequest(400, Why.MALFORMED, "Content-Length together with Transfer-Encoding.")
+        if raw.version == HttpVersion10:
+            raise BadRequest(400, Why.MALFORMED, "Transfer-Encoding in HTTP/1.0.")
+        if len(codings) > 1 or codings[0].strip().lower() != "chunked":
+            status = 400 if all(part.strip().lower() in ("", "chunked") for part in codings[0].split(",")) else 501
+            raise BadRequest(status, Why.MALFORMED, "Transfer-Encoding other than one chunked.")
+    if lengths and (len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > 18):
+        raise BadRequest(400, Why.MALFORMED, "Content-Length is not one number.")
+
+
+def target_and_host(raw: web.BaseRequest, fields: Fields, scheme: str) -> tuple[str, str]:
+    """The origin-form target, or "*", and the host: of an absolute-form target, else of Host (RFC 9112 3.2)."""
+    target = raw.raw_path
+    if "#" in target or not target.isascii():
+        raise BadRequest(400, Why.MALFORMED, "A request target is ASCII and has no fragment.")
+    hosts = fields.lines("host")
+    if len(hosts) > 1 or (not hosts and raw.version == HttpVersion11):
+        raise BadRequest(400, Why.MALFORMED, "Exactly one Host is wanted.")
+    host = normal_host(hosts[0], scheme) if hosts else ""
+    if target.startswith("/") or (target == "*" and raw.method == "OPTIONS"):
+        return target, host
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is None:
+        raise BadRequest(400, Why.MALFORMED, "The request target is neither a path nor an http URL.")
+    rest = absolute["target"]
+    if not rest.startswith("/"):
+        rest = "*" if not rest and raw.method == "OPTIONS" else f"/{rest}"
+    return rest, normal_host(absolute["authority"], scheme)
+
+
+def normal_host(text: str, scheme: str) -> str:
+    """Lower case, without the default port; BadRequest for what is no host."""
+    found = _HOST.fullmatch(text)
+    if found is None or int(found["port"] or 0) > 65535:
+        raise BadRequest(400, Why.MALFORMED, "Host is no host name.")
+    name, port = found["name"].lower(), found["port"]
+    return name if not port or port == _DEFAULT_PORTS[scheme] else f"{name}:{port}"
+
+
+def request_id(fields: Fields) -> str:
+    """The X-Request-Id that came, when it is one visible word of at most 128 characters, else one of our own."""
+    given = fields.get("x-request-id")
+    return given if given is not None and _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+
+
+def wants_websocket(request: Request) -> bool:
+    """Whether the client asks for this upgrade; any other is not passed on (RFC 9110 7.8)."""
+    upgrade = request.fields.get("upgrade")
+    if upgrade is None or request.method != "GET" or upgrade.strip().lower() != "websocket":
+        return False
+    connection = request.fields.get("connection") or ""
+    return any(option.strip().lower() == "upgrade" for option in connection.split(","))

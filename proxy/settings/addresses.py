@@ -1,0 +1,141 @@
+"""The types of settings that are names or addresses in HTTP and on the network."""
+
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import BeforeValidator, SecretStr
+
+from proxy.settings.problems import found
+from proxy.settings.values import VISIBLE, listed, matching, not_empty, secret
+
+CACHED_METHODS = ("GET", "HEAD", "POST")
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
+_SET_BY_US = frozenset(
+    {
+        "connection",
+        "content-length",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+
+def method(value: object) -> str:
+    """A method's name; names are case-sensitive, and ours are upper case (RFC 9110 9.1)."""
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+        raise ValueError(f"wants the name of a method such as GET; found {found(value)}")
+    return str(value).upper()
+
+
+def cached_method(value: object) -> str:
+    """A method whose answers can be stored."""
+    if (name := method(value)) not in CACHED_METHODS:
+        raise ValueError(f"wants GET, HEAD or POST, the methods that can be cached; found {found(value)}")
+    return name
+
+
+def path_prefix(value: object) -> str:
+    """`/cache`: begins with a slash, ends without one."""
+    if not isinstance(value, str) or not re.fullmatch(r"(?:/[A-Za-z0-9._~!$&'()*+,=:@-]+)+/?", value):
+        raise ValueError(f"wants a path such as /cache; found {found(value)}")
+    return str(value).rstrip("/")
+
+
+def token(value: object) -> SecretStr:
+    """A bearer token (RFC 6750 2.1)."""
+    given = secret(value)
+    if not VISIBLE.fullmatch(given.get_secret_value()):
+        raise ValueError("wants a token of visible ASCII characters without spaces")
+    return given
+
+
+def field_name(value: object) -> str:
+    """A header's name in lower case (RFC 9110 5.1)."""
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+        raise ValueError(f"wants the name of a header; found {found(value)}")
+    return str(value).lower()
+
+
+def added_field_name(value: object) -> str:
+    """A header that may be added to what is sent upstream: none that frames or routes the message."""
+    if (name := field_name(value)) in _SET_BY_US:
+        raise ValueError(f"'{name}' is set by the gateway itself and cannot be added")
+    return name
+
+
+def network(value: object) -> IPv4Network | IPv6Network:
+    """An address range in CIDR form, or one address."""
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    given = value if isinstance(value, str) else ""
+    try:
+        return ip_network(given)
+    except ValueError as error:
+        hint = f"; did you mean {ip_network(given, strict=False)}?" if "host bits" in str(error) else ""
+        raise ValueError(f"wants a network such as 10.0.0.0/8; found {found(value)}{hint}") from None
+
+
+def upstream_url(value: object) -> str:
+    """`http(s)://host[:port][/base]` without a trailing slash."""
+    parts = _split_url(value, ("http", "https"), "http://host:port or https://host/base")
+    if "@" in parts.netloc:
+        raise ValueError("user and password do not belong in the URL; add the header: upstream.headers.authorization")
+    if parts.query or parts.fragment or "?" in str(value) or "#" in str(value):
+        raise ValueError(f"wants no query and no fragment; found {found(value)}")
+    if any(segment in (".", "..") for segment in parts.path.split("/")):
+        raise ValueError(f"wants a base path without . and ..; found {found(value)}")
+    return str(value).rstrip("/")
+
+
+def redis_url(value: object) -> SecretStr:
+    """A URL that may carry a password, so it is kept and quoted as a secret."""
+    given = secret(value)
+    schemes = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
+    scheme = given.get_secret_value().partition("://")[0]
+    if scheme not in schemes or not given.get_secret_value().partition("://")[2]:
+        raise ValueError(f"wants a URL that begins with one of {', '.join(f'{name}://' for name in schemes)}")
+    return given
+
+
+def _split_url(value: object, schemes: tuple[str, ...], wanted: str) -> SplitResult:
+    try:
+        parts = urlsplit(value if isinstance(value, str) and VISIBLE.fullmatch(value) else "")
+        valid = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ValueError(f"wants {wanted}; found {found(value)}")
+    return parts
+
+
+Pseudonym = Annotated[str, BeforeValidator(matching(_TOKEN, "a name without spaces or separators (RFC 9110 7.6.3)"))]
+PathPrefix = Annotated[str, BeforeValidator(path_prefix)]
+FieldName = Annotated[str, BeforeValidator(field_name)]
+AddedFieldName = Annotated[str, BeforeValidator(added_field_name)]
+FieldNames = Annotated[tuple[FieldName, ...], BeforeValidator(listed)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(network)]
+Networks = Annotated[tuple[Network, ...], BeforeValidator(listed)]
+UpstreamUrls = Annotated[
+    tuple[Annotated[str, BeforeValidator(upstream_url)], ...],
+    BeforeValidator(listed),
+]
+Token = Annotated[SecretStr, BeforeValidator(token)]
+RedisUrl = Annotated[SecretStr, BeforeValidator(redis_url)]
+RuleMethods = Annotated[
+    tuple[Annotated[str, BeforeValidator(method)], ...], BeforeValidator(not_empty), BeforeValidator(listed)
+]
+Methods = Annotated[
+    tuple[Annotated[str, BeforeValidator(cached_method)], ...], BeforeValidator(not_empty), BeforeValidator(listed)
+]
+KeyPrefix = Annotated[
+    str,
+    BeforeValidator(matching(re.compile(r"[!-)+->@-Z^-z|~]+"), "visible characters, none of * ? [ ] { } \\")),
+]

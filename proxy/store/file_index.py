@@ -1,0 +1,90 @@
+"""What the file tier knows of its records without reading them, and how it learns that after a restart."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from proxy.entry import Entry, Variant
+from proxy.store.file_body import Proof
+from proxy.store.file_dir import Directory, Seen
+from proxy.store.shelves import Shelves, hash_of
+
+BATCH = 500  # records that are taken in before the event loop gets its turn
+
+
+@dataclass(slots=True, eq=False)
+class Record:
+    """One file. `size` is what it takes on disk; `variant` is None until its head has been read once."""
+
+    key: str
+    size: int
+    received_at: float
+    keep_until: float
+    variant: Variant | None = None
+    fence: int = 0
+    proof: Proof = field(default_factory=Proof)
+
+    @classmethod
+    def of(cls, entry: Entry, size: int) -> "Record":
+        record = cls(entry.key, size, entry.received_at, entry.keep_until)
+        record.learn(entry)
+        return record
+
+    @classmethod
+    def seen(cls, seen: Seen) -> "Record":
+        return cls(seen.key, seen.size, seen.used_at, seen.keep_until)
+
+    def learn(self, entry: Entry) -> None:
+        """Take over what its head says."""
+        self.variant = Variant(entry.variant, entry.vary, entry.received_at)
+        self.received_at = entry.received_at
+        self.keep_until = entry.keep_until
+        self.fence = entry.fence
+
+
+class FileIndex:
+    """Shelves of records that are true for every hash once `complete`, and before that for those asked about.
+
+    Until then a hash that nobody asked about is looked up on disk, so that records are found right from the start.
+    """
+
+    __slots__ = ("_directory", "_known", "complete", "shelves")
+
+    def __init__(self, directory: Directory, shelves: Shelves[Record]) -> None:
+        self.shelves = shelves
+        self.complete = False
+        self._directory = directory
+        self._known: set[str] = set()  # hashes that the shelves are true for; emptied when complete
+
+    async def shelf(self, hash: str) -> tuple[Record, ...]:
+        """The records of one hash."""
+        if not self.complete and hash not in self._known:
+            seen = await self._directory.run(self._directory.variants, hash)
+            if not self.complete and hash not in self._known:
+                self._known.add(hash)
+                for one in seen:
+                    self.shelves.restore(Record.seen(one))
+        return self.shelves.by_hash.get(hash, ())
+
+    async def build(self) -> None:
+        """Learn of every record there is, the lately used ones last to leave. Runs beside everything else."""
+        found: list[Seen] = []
+        for top in await self._directory.run(self._directory.tops):
+            found += await self._directory.run(self._directory.walk, top)
+        found = await self._directory.run(sorted, found, key=lambda seen: seen.used_at, reverse=True)
+        await self._take(found)
+        self.settle()
+
+    def settle(self) -> None:
+        """The shelves are true for every hash from here on."""
+        self.complete = True
+        self._known.clear()
+
+    async def _take(self, found: Iterable[Seen]) -> None:
+        for number, seen in enumerate(found):
+            if number % BATCH == 0:
+                await asyncio.sleep(0)
+            if self.complete:  # cleared meanwhile: what was found is no more
+                return
+            if hash_of(seen.key) not in self._known:
+                self.shelves.restore(Record.seen(seen))

@@ -1,0 +1,220 @@
+"""All tiers as one: the nearest answers first, nothing purged comes out of any, and what lies far is brought near."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxy.entry import Entry, Found, Select
+from proxy.outcome import Tier
+from proxy.store import Store
+from proxy.store.guarded import Sweeps
+from proxy.store.memory import MemoryStore
+from proxy.store.shelves import hash_of
+
+MAX_PROMOTIONS = 64  # under way at once; beyond that an entry stays where it is until it is asked for again
+SWEEP_BATCH = 500  # entries looked at before the event loop gets its turn
+
+Spawn = Callable[[Coroutine[None, None, None]], object]
+
+
+class Standing(Protocol):
+    """What the journal says of entries (`invalidation.journal`)."""
+
+    @property
+    def head(self) -> int:
+        """Grows with every purge."""
+        ...
+
+    def ended(self, entry: Entry, checked: int = 0) -> float | None:
+        """None when no purge after its fetch began matches it, -inf when a hard one does, else the wall time at which
+        a soft one ended its lifetime. `checked`: a head at which this was None."""
+        ...
+
+
+@dataclass(slots=True)
+class Lookups:
+    """How often a tier was asked, by outcome. What it held but the journal refused is a miss."""
+
+    hits: int = 0
+    misses: int = 0
+
+
+class Tiered:
+    """The tiers, nearest first: memory (or None when it is off), then `far`, whose stores never raise (`guarded`).
+
+    `clock` is the wall clock; `spawn` runs a coroutine in the background. The caller of `far` closes the body of what
+    it gets.
+    """
+
+    def __init__(
+        self,
+        memory: MemoryStore | None,
+        far: Sequence[tuple[Tier, Store]],
+        standing: Standing,
+        *,
+        clock: Callable[[], float],
+        spawn: Spawn,
+    ) -> None:
+        self._memory = memory
+        self._far = tuple(far)
+        self._standing = standing
+        self._clock = clock
+        self._spawn = spawn
+        self._lookups = {tier: Lookups() for tier, _ in self._far}
+        self._promoting: dict[str, Entry] = {}  # by key; taken out by whatever makes the promotion outdated
+
+    @property
+    def tiers(self) -> tuple[Tier, ...]:
+        """Those there are, nearest first."""
+        near = (Tier.MEMORY,) if self._memory is not None else ()
+        return near + tuple(tier for tier, _ in self._far)
+
+    def lookups(self, tier: Tier) -> Lookups:
+        """Hits and misses of one tier; zeros when it is off."""
+        if tier is Tier.MEMORY and self._memory is not None:
+            return Lookups(self._memory.hits, self._memory.misses)
+        return self._lookups.get(tier, Lookups())
+
+    def near(self, hash: str, select: Select) -> Found | None:
+        """What memory holds; no await, no lock. One integer is compared when nothing was purged since last time."""
+        memory = self._memory
+        slot = memory.find(hash, select) if memory is not None else None
+        if memory is None or slot is None:
+            return None
+        head = self._standing.head
+        if slot.checked != head:
+            checked = slot.checked if slot.ended_at is None else 0
+            slot.ended_at = self._standing.ended(slot.entry, max(checked, 0))
+            slot.checked = head
+            if slot.ended_at == -math.inf:
+                memory.refuse(slot)
+                return None
+        return Found(slot.entry, Tier.MEMORY, slot.ended_at)
+
+    async def far(self, hash: str, select: Select) -> Found | None:
+        """The first good entry of the far tiers. It is brought into memory at once and into the far tiers before its
+        own behind the client's back, with what is left of its life."""
+        for number, (tier, store) in enumerate(self._far):
+            entry = await store.get(hash, select)
+            if entry is None:
+                self._lookups[tier].misses += 1
+                continue
+            ended_at = self._standing.ended(entry)
+            if ended_at == -math.inf:
+                self._lookups[tier].misses += 1
+                entry.body.close()
+                await store.delete(entry.key)
+                continue
+            self._lookups[tier].hits += 1
+            self._promote(entry, self._far[:number])
+            return Found(entry, tier, ended_at)
+        return None
+
+    async def put(self, entry: Entry) -> frozenset[Tier]:
+        """Store in every tier that wants it; which did. A purge that came since its fetch began is not undone, also
+        when it comes while this writes. `entry.body` stays the caller's to close."""
+        self._outdate(entry.key)
+        if self._gone(entry):
+            return frozenset()
+        took = set()
+        if self._memory is not None and self._memory.keep(entry):
+            took.add(Tier.MEMORY)
+        for tier, store in self._far:
+            if await store.put(entry):
+                took.add(tier)
+        if self._gone(entry):
+            await self.delete(entry.key)
+            return frozenset()
+        return frozenset(took)
+
+    async def delete(self, key: str) -> dict[Tier, int]:
+        """Forget a key in every tier; how many entries went from each."""
+        self._outdate(key)
+        went = {}
+        if self._memory is not None:
+            went[Tier.MEMORY] = self._memory.forget(key)
+        for tier, store in self._far:
+            went[tier] = await store.delete(key)
+        return went
+
+    async def clear(self, tier: Tier | None = None) -> dict[Tier, int]:
+        """Empty one tier, or all; how many entries went from each."""
+        self._promoting.clear()
+        stores = [(name, store) for name, store in self._all() if tier in (None, name)]
+        return {name: await store.clear() for name, store in stores}
+
+    async def scan(self) -> AsyncIterator[tuple[Tier, Entry]]:
+        """Every entry once, from the nearest tier that has it; none that was purged."""
+        seen: set[str] = set()
+        stores = self._all()
+        for number, (tier, store) in enumerate(stores, 1):
+            async for entry in store.scan():
+                if entry.key in seen or self._gone(entry):
+                    continue
+                if number < len(stores):
+                    seen.add(entry.key)
+                yield tier, entry
+
+    async def sweep(self) -> int:
+        """Remove what is past its `keep_until`, and what memory holds of the purged; how many entries went."""
+        went = 0
+        if self._memory is not None:
+            went = self._memory.sweep(self._clock()) + await self._sweep_purged(self._memory)
+        for _, store in self._far:
+            if isinstance(store, Sweeps):
+                went += await store.sweep()
+        return went
+
+    async def close(self) -> None:
+        self._promoting.clear()
+        for _, store in self._all():
+            await store.close()
+
+    def _all(self) -> tuple[tuple[Tier, Store], ...]:
+        near: tuple[tuple[Tier, Store], ...] = ((Tier.MEMORY, self._memory),) if self._memory is not None else ()
+        return near + self._far
+
+    def _gone(self, entry: Entry) -> bool:
+        return self._standing.ended(entry) == -math.inf
+
+    def _outdate(self, key: str) -> None:
+        """What is being promoted under this key (`<h>`: all its variants) must not win over what happens now."""
+        for other in [other for other in self._promoting if key in (other, hash_of(other))]:
+            del self._promoting[other]
+
+    def _promote(self, entry: Entry, nearer: Sequence[tuple[Tier, Store]]) -> None:
+        """A body that is not in memory stays where it is: no nearer tier wants one so large."""
+        if entry.body.data is None:
+            return
+        if self._memory is not None:
+            held = self._memory.peek(entry.key)
+            if held is None or held.entry.received_at < entry.received_at:
+                self._memory.keep(entry)
+        if nearer and entry.key not in self._promoting and len(self._promoting) < MAX_PROMOTIONS:
+            self._promoting[entry.key] = entry
+            self._spawn(self._bring(entry, nearer))
+
+    async def _bring(self, entry: Entry, nearer: Sequence[tuple[Tier, Store]]) -> None:
+        try:
+            for _, store in nearer:
+                if self._is_outdated(entry):
+                    return
+                if await store.put(entry) and self._is_outdated(entry):
+                    await store.delete(entry.key)  # it may have taken the place of something newer: a miss is no harm
+        finally:
+            if self._promoting.get(entry.key) is entry:
+                del self._promoting[entry.key]
+
+    def _is_outdated(self, entry: Entry) -> bool:
+        return self._promoting.get(entry.key) is not entry or self._gone(entry)
+
+    async def _sweep_purged(self, memory: MemoryStore) -> int:
+        went = 0
+        for number, slot in enumerate(memory.slots(), 1):
+            if slot.checked != self._standing.head and self._gone(slot.entry):
+                went += memory.remove(slot)
+            if number % SWEEP_BATCH == 0:
+                await asyncio.sleep(0)
+        return went

@@ -1,0 +1,41 @@
+"""Background work that is owned: every task is kept, named, bounded in number and ended with its owner."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+
+
+class Tasks:
+    """Starts coroutines off the caller's path. What they raise goes to `on_error`, never to nobody."""
+
+    def __init__(self, on_error: Callable[[str, BaseException], None], limit: int = 10_000) -> None:
+        self._on_error = on_error
+        self._limit = limit
+        self._running: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def spawn(self, work: Coroutine[object, object, None], name: str = "") -> bool:
+        """Start `work`; False, and it is not started, when too much is under way already or we are closing."""
+        if self._closed or len(self._running) >= self._limit:
+            work.close()
+            return False
+        task = asyncio.get_running_loop().create_task(work, name=name or None)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return True
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_error(task.get_name(), error)
+
+    async def close(self, grace: float = 5.0) -> None:
+        """Let what runs end for `grace` seconds, then cancel it."""
+        self._closed = True
+        if self._running:
+            await asyncio.wait(set(self._running), timeout=grace)
+        for task in tuple(self._running):
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)

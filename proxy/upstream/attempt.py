@@ -1,0 +1,72 @@
+"""One try at an answer: how far it got when it failed, and how long it may take."""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from enum import Enum
+from math import inf
+from typing import TypeVar
+
+from proxy.errors import Fault, UpstreamError
+
+T = TypeVar("T")
+
+
+class Stage(Enum):
+    """How far a failed attempt had got; decides whether another one may follow (RFC 9110 9.2.2)."""
+
+    CONNECT = "connect"  # nothing was sent
+    STALE = "stale"  # sent on a kept connection that turned out to be gone: no byte of an answer came
+    SENT = "sent"  # sent on a new connection: no byte of an answer came
+    ANSWER = "answer"  # part of an answer came
+
+
+class AttemptFailed(UpstreamError):
+    """An attempt that got no proven answer."""
+
+    def __init__(self, fault: Fault, message: str, stage: Stage) -> None:
+        self.stage = stage
+        super().__init__(fault, message)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. `connect` covers name lookup, TCP and TLS; `first_byte` runs from the request's last byte to the whole
+    head; `read` is the longest silence while the origin is awaited; `total` bounds all waiting for the origin in one
+    exchange (0: no bound) - time in which a slow client is awaited does not count."""
+
+    connect: float = 3.0
+    first_byte: float = 30.0
+    read: float = 30.0
+    total: float = 300.0
+
+
+USUAL = Timeouts()
+
+
+class Patience:
+    """What is left of the time that one exchange may spend waiting for the origin."""
+
+    __slots__ = ("_left", "timeouts")
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self.timeouts = timeouts
+        self._left = timeouts.total or inf
+
+    def lift_total(self) -> None:
+        """For streams, which end when they like."""
+        self._left = inf
+
+    async def wait(self, awaited: Awaitable[T], limit: float, fault: Fault, stage: Stage) -> T:
+        """The awaited result; AttemptFailed after `limit` seconds of silence, or when the total is used up."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        silence = self._left > limit
+        try:
+            async with asyncio.timeout(min(limit, max(self._left, 0.0))):
+                return await awaited
+        except TimeoutError:
+            text = f"was silent for {limit:g} s" if silence else f"took longer than {self.timeouts.total:g} s"
+            raise AttemptFailed(fault, f"the upstream {text}", stage) from None
+        finally:
+            self._left -= loop.time() - began

@@ -1,0 +1,55 @@
+"""A bounded number of calls at a time and a bounded queue before them, first come first served."""
+
+import asyncio
+from collections import deque
+
+from proxy.errors import Fault, UpstreamError
+
+
+class Bulkhead:
+    """At most `limit` inside, at most `queue` waiting, none of them longer than `patience` seconds."""
+
+    def __init__(self, limit: int, queue: int, patience: float) -> None:
+        self._limit = limit
+        self._queue = queue
+        self._patience = patience
+        self._inside = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def inside(self) -> int:
+        return self._inside
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    async def enter(self) -> None:
+        """Take a place, which `leave` gives back; UpstreamError(BUSY) when the queue is full or too slow."""
+        if self._inside < self._limit and not self._waiting:
+            self._inside += 1
+            return
+        if len(self._waiting) >= self._queue:
+            raise UpstreamError(Fault.BUSY, "too many requests wait for the upstream", retry_after=1)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout(self._patience):
+                await turn
+        except BaseException as e:
+            if turn.done() and not turn.cancelled():
+                self.leave()  # the place had been handed over in the same turn of the loop
+            else:
+                self._waiting.remove(turn)
+            if isinstance(e, TimeoutError):
+                raise UpstreamError(Fault.BUSY, "the upstream had no place in time", retry_after=1) from None
+            raise
+
+    def leave(self) -> None:
+        """Hand the place to the one who waits longest, or free it."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._inside -= 1

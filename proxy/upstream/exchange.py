@@ -1,0 +1,185 @@
+"""One request and its answer on one connection; neither body is ever held whole."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+
+from proxy.errors import ClientGone, Fault, UpstreamError
+from proxy.message import Head, Upload
+from proxy.upstream.attempt import AttemptFailed, Patience, Stage
+from proxy.upstream.connection import Connection
+from proxy.upstream.protocol import Call, Informational
+
+# Their end is nobody's promise, so no total time binds them; the silence between bytes still does.
+STREAMS = ("text/event-stream", "application/x-ndjson", "multipart/x-mixed-replace")
+
+Sender = asyncio.Task[None]
+OnEnd = Callable[[UpstreamError | None], None]
+
+
+async def ask(
+    connection: Connection,
+    call: Call,
+    message: bytes,
+    patience: Patience,
+    clock: Callable[[], float],
+    on_informational: Informational | None = None,
+) -> "StreamedAnswer":
+    """Send the request and wait for the final head. On any error the connection is gone.
+
+    AttemptFailed when the origin gave no head; ClientGone (or what else the upload raised) when the request's own body
+    broke off: the origin then sees a request that was cut, never one that looks whole.
+    """
+    requested_at = clock()
+    sender: Sender | None = None
+    connection.begin(call.method, message)
+    try:
+        if call.body is not None:
+            sender = asyncio.get_running_loop().create_task(_upload(connection, call.body, patience.timeouts.read))
+        head = await _final_head(connection, sender, patience, on_informational)
+    except BaseException:
+        connection.abort()
+        if sender is not None:
+            await _stop(sender)
+        raise
+    head = replace(head, requested_at=requested_at, received_at=clock())
+    return StreamedAnswer(head, connection, sender, patience)
+
+
+async def _upload(connection: Connection, body: Upload, stall: float) -> None:
+    """Send a request body under its own framing, as fast as the origin takes it."""
+    left = body.length
+    async for chunk in body:
+        if left is not None and len(chunk) > left:
+            raise ClientGone("the request body is longer than its Content-Length")
+        if left is not None:
+            left -= len(chunk)
+            connection.write(chunk)
+        elif chunk:
+            connection.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        if not connection.alive:
+            return  # what the origin said before it left is the answer, or its failure
+        try:
+            async with asyncio.timeout(stall):
+                await connection.drain()
+        except TimeoutError:
+            text = f"the upstream took nothing of the request body for {stall:g} s"
+            raise AttemptFailed(Fault.READ_TIMEOUT, text, Stage.SENT) from None
+    if left:
+        raise ClientGone("the request body ended before its Content-Length")
+    if left is None:
+        connection.write(b"0\r\n\r\n")
+
+
+async def _final_head(
+    connection: Connection, sender: Sender | None, patience: Patience, on_informational: Informational | None
+) -> Head:
+    limit = patience.timeouts.first_byte
+    while True:
+        while sender is not None and not connection.heard and not sender.done():
+            await _sent_or_heard(connection, sender)
+        if sender is not None and sender.done() and not connection.heard:
+            sender.result()
+        head = await patience.wait(connection.head(), limit, Fault.FIRST_BYTE_TIMEOUT, Stage.SENT)
+        if head.status >= 200 or head.status == 101:
+            return head
+        if on_informational is not None:
+            on_informational(head)
+
+
+async def _sent_or_heard(connection: Connection, sender: Sender) -> None:
+    """The first-byte time begins when the upload has ended; the origin may answer earlier."""
+    heard = asyncio.ensure_future(connection.event())
+    try:
+        await asyncio.wait({sender, heard}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        heard.cancel()
+
+
+async def _stop(sender: Sender) -> None:
+    """End an upload whose request is over; what it would still raise concerns nobody any more."""
+    sender.cancel()
+    await asyncio.wait({sender})
+    with contextlib.suppress(asyncio.CancelledError):
+        sender.exception()
+
+
+class StreamedAnswer:
+    """An `Answer` whose body is read from its connection while it is iterated."""
+
+    __slots__ = ("_ended", "_failure", "_on_end", "_patience", "_rest", "_sender", "connection", "endless", "head")
+
+    def __init__(self, head: Head, connection: Connection, sender: Sender | None, patience: Patience) -> None:
+        self.head = head
+        self.connection = connection
+        self._sender = sender
+        self._patience = patience
+        self._rest = b""  # of a body that had come whole with its head
+        self._ended = False
+        self._failure: UpstreamError | None = None
+        self._on_end: list[OnEnd] = []
+        media = (head.fields.get("content-type") or "").partition(";")[0].strip().lower()
+        self.endless = media in STREAMS
+        if self.endless:
+            patience.lift_total()
+        if sender is not None:
+            sender.add_done_callback(self._upload_ended)
+
+    @property
+    def read_timeout(self) -> float:
+        return self._patience.timeouts.read
+
+    def settle(self) -> None:
+        """Give the connection back at once when the whole answer is here already."""
+        if self.connection.done and (self._sender is None or self._sender.done()):
+            self._rest = self.connection.take()
+            self._end(None)
+
+    def when_ended(self, act: OnEnd) -> None:
+        """Call `act` once when the answer is over: read to its end or given up (None), or failed (the error)."""
+        if self._ended:
+            act(None)
+        else:
+            self._on_end.append(act)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk, self._rest = self._rest, b""
+        if not self._ended:
+            chunk = self.connection.take() or await self._more()
+        if chunk:
+            return chunk
+        if self._failure is not None:
+            raise self._failure
+        raise StopAsyncIteration
+
+    async def _more(self) -> bytes:
+        read = self._patience.timeouts.read
+        try:
+            chunk = await self._patience.wait(self.connection.body(), read, Fault.READ_TIMEOUT, Stage.ANSWER)
+        except UpstreamError as e:
+            self._end(e)
+            raise
+        if not chunk:
+            self._end(None)
+        return chunk
+
+    async def close(self) -> None:
+        if not self._ended:
+            self._end(None)
+            self._failure = AttemptFailed(Fault.RESET, "the answer was given up", Stage.ANSWER)
+
+    def _end(self, failure: UpstreamError | None) -> None:
+        self._ended, self._failure = True, failure
+        if self._sender is not None and not self._sender.done():
+            self._sender.cancel()
+            self.connection.abort()  # half a request was sent: nothing can follow it
+        for act in self._on_end:
+            act(failure)
+
+    def _upload_ended(self, sender: Sender) -> None:
+        if not sender.cancelled() and sender.exception() is not None:
+            self.connection.abort()

@@ -1,0 +1,189 @@
+"""A service: its replicas behind one bulkhead, and the one place where a second attempt is decided."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from proxy.errors import Fault, UpstreamError
+from proxy.upstream.attempt import AttemptFailed, Stage
+from proxy.upstream.bulkhead import Bulkhead
+from proxy.upstream.client import OriginClient
+from proxy.upstream.exchange import StreamedAnswer
+from proxy.upstream.health import Check, HealthCheck
+from proxy.upstream.protocol import Answer, Call, Informational, Link
+from proxy.upstream.replicas import Balance, Replica
+from proxy.upstream.tunnel import WebSocketLink, open_link
+from proxy.upstream.wire import resendable
+
+R = TypeVar("R", bound=StreamedAnswer | WebSocketLink)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaState:
+    """One replica, for stats."""
+
+    name: str
+    up: bool
+    in_flight: int
+    requests: int
+    errors: int
+
+
+@dataclass(slots=True)
+class Counts:
+    """Plain counters since the start. An error is a call without a whole answer; a 5xx is an answer."""
+
+    requests: int = 0
+    errors: int = 0
+    retries: int = 0
+    in_flight: int = 0
+    faults: dict[Fault, int] = field(default_factory=dict)
+
+
+class ReplicaPool:
+    """An `Upstream` and a `Connector` over one or more replicas.
+
+    A call's place in the bulkhead lasts until its answer is over; streams that end when they like, and websockets,
+    give it back with their head and are bounded by the connections of their client alone.
+    """
+
+    def __init__(
+        self,
+        clients: Sequence[OriginClient],
+        *,
+        max_in_flight: int = 64,
+        max_queue: int = 128,
+        retries: int = 1,
+        health_check: Check | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.counts = Counts()
+        self.replicas = tuple(Replica(client) for client in clients)
+        self._balance = Balance(self.replicas)
+        self._bulkhead = Bulkhead(max_in_flight, max_queue, clients[0].timeouts.first_byte)
+        self._retries = retries
+        self._monotonic = monotonic
+        self._health = HealthCheck(self.replicas, health_check) if health_check else None
+
+    def start(self) -> None:
+        """Begin the health checks, where there are any; needs a running loop. They end with `close`."""
+        if self._health is not None:
+            self._health.start()
+
+    async def fetch(self, call: Call, on_informational: Informational | None = None) -> Answer:
+        """As the port says. Followed by another attempt, `retries` times at most, only where `_again` allows it."""
+
+        async def attempt(replica: Replica, fresh: bool) -> StreamedAnswer:
+            return await replica.client.fetch(call, on_informational, fresh=fresh)
+
+        return await self._counted(call, attempt)
+
+    async def connect(self, call: Call) -> Link | Answer:
+        """A websocket to one of the replicas, or the answer of the one that declined."""
+
+        async def attempt(replica: Replica, fresh: bool) -> StreamedAnswer | WebSocketLink:
+            return await open_link(replica.client, call)
+
+        return await self._counted(call, attempt)
+
+    async def _counted(self, call: Call, attempt: Callable[[Replica, bool], Awaitable[R]]) -> R:
+        counts = self.counts
+        counts.requests += 1
+        counts.in_flight += 1
+        try:
+            await self._bulkhead.enter()
+            try:
+                result = await self._attempts(call, attempt)
+            except BaseException:
+                self._bulkhead.leave()
+                raise
+        except BaseException as e:
+            counts.in_flight -= 1
+            if isinstance(e, UpstreamError):
+                self._failed(e)
+            raise
+        self._follow(result)
+        return result
+
+    def _follow(self, result: StreamedAnswer | WebSocketLink) -> None:
+        """Keep the place in the bulkhead until the answer is over."""
+        holds = isinstance(result, StreamedAnswer) and not result.endless
+        if not holds:
+            self._bulkhead.leave()
+
+        def over(failure: UpstreamError | None) -> None:
+            self.counts.in_flight -= 1
+            if holds:
+                self._bulkhead.leave()
+            if failure is not None:
+                self._failed(failure)
+
+        result.when_ended(over)
+
+    def _failed(self, failure: UpstreamError) -> None:
+        self.counts.errors += 1
+        self.counts.faults[failure.fault] = self.counts.faults.get(failure.fault, 0) + 1
+
+    async def _attempts(self, call: Call, attempt: Callable[[Replica, bool], Awaitable[R]]) -> R:
+        tried: list[Replica] = []
+        fresh = False
+        while True:
+            replica = self._balance.choose(self._monotonic(), tried)
+            tried.append(replica)
+            try:
+                return await self._on(replica, partial(attempt, replica, fresh))
+            except AttemptFailed as e:
+                if len(tried) > self._retries or not self._again(e, call, tried):
+                    raise
+                self.counts.retries += 1
+                fresh = True
+
+    async def _on(self, replica: Replica, attempt: Callable[[], Awaitable[R]]) -> R:
+        replica.requests += 1
+        replica.in_flight += 1
+        try:
+            result = await attempt()
+        except BaseException as e:
+            replica.in_flight -= 1
+            if isinstance(e, AttemptFailed):
+                replica.errors += 1
+                if e.stage is Stage.CONNECT:
+                    replica.unreachable(self._monotonic())
+            raise
+        replica.reached()
+
+        def over(failure: UpstreamError | None) -> None:
+            replica.in_flight -= 1
+            replica.errors += failure is not None
+
+        result.when_ended(over)
+        return result
+
+    def _again(self, failure: AttemptFailed, call: Call, tried: Sequence[Replica]) -> bool:
+        """Never after a byte of an answer, never after a timeout of one that was sent (RFC 9110 9.2.2)."""
+        elsewhere = len(tried) < len(self.replicas)
+        match failure.stage:
+            case Stage.CONNECT:
+                return elsewhere
+            case Stage.STALE:
+                return failure.fault is Fault.RESET and resendable(call)
+            case Stage.SENT:
+                return failure.fault is Fault.RESET and resendable(call) and elsewhere
+            case Stage.ANSWER:
+                return False
+
+    def states(self) -> tuple[ReplicaState, ...]:
+        """What is known of each replica now."""
+        now = self._monotonic()
+        return tuple(
+            ReplicaState(each.name, each.can_take(now), each.in_flight, each.requests, each.errors)
+            for each in self.replicas
+        )
+
+    async def close(self) -> None:
+        if self._health is not None:
+            await self._health.stop()
+        await asyncio.gather(*(replica.client.close() for replica in self.replicas))

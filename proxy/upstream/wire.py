@@ -1,0 +1,69 @@
+"""HTTP/1.1 as it stands on the wire: the head we send, and what a head we got says about its body (RFC 9112)."""
+
+import re
+
+from proxy.errors import BadRequest, Fault, UpstreamError
+from proxy.message import Fields, Framing, Pair, lower_name
+from proxy.reasons import Why
+from proxy.upstream.protocol import Call
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_TARGET = re.compile(r"[!-~]+")
+# Framing and Host are made here, whatever the call holds: a message has one of each (RFC 9112 6.3, 3.2).
+OURS = frozenset({"host", "content-length", "transfer-encoding"})
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 9.2.2
+_WANT_LENGTH = frozenset({"POST", "PUT", "PATCH"})  # RFC 9110 8.6: a length of 0 is said for these
+
+
+def request_head(call: Call, authority: str, extra: tuple[Pair, ...] = ()) -> bytes:
+    """The head of a request, its field lines byte for byte in the call's order, Host before and framing after them.
+
+    Raises BadRequest for what would not be one request on the wire.
+    """
+    lines = [
+        f"{call.method} {call.target} HTTP/1.1".encode("ascii", "replace"),
+        b"Host: " + (call.host or authority).encode("latin-1", "replace"),
+    ]
+    lines += [name + b": " + value for name, value in call.fields.pairs if lower_name(name) not in OURS]
+    lines += [name + b": " + value for name, value in extra]
+    if call.body is None:
+        if call.method in _WANT_LENGTH:
+            lines.append(b"Content-Length: 0")
+    elif call.body.length is None:
+        lines.append(b"Transfer-Encoding: chunked")
+    else:
+        lines.append(b"Content-Length: %d" % call.body.length)
+    text = b"\n".join(lines)
+    splits = text.count(b"\n") != len(lines) - 1 or b"\r" in text or b"\0" in text
+    if splits or not _TOKEN.fullmatch(call.method) or not _TARGET.fullmatch(call.target):
+        raise BadRequest(400, Why.MALFORMED, "the request cannot be sent upstream as one request")
+    return text.replace(b"\n", b"\r\n") + b"\r\n\r\n"
+
+
+def resendable(call: Call) -> bool:
+    """Whether the call may be sent a second time when nothing is known of the first (RFC 9110 9.2.2)."""
+    return call.method in IDEMPOTENT and (call.body is None or call.body.replayable)
+
+
+def framing(method: str, status: int, version: str, fields: Fields) -> Framing:
+    """How the end of this answer's body is told (RFC 9112 6.3). UpstreamError(FRAMING) when two readers could disagree
+    about it, and for a coding that we did not ask for and could not pass on."""
+    if method == "HEAD" or status < 200 or status in (204, 304):
+        return Framing.NONE
+    lengths = fields.lines("content-length")
+    codings = fields.lines("transfer-encoding")
+    if codings:
+        if lengths:
+            raise _ambiguous("both Content-Length and Transfer-Encoding")
+        if version != "1.1" or [coding.strip().lower() for coding in codings] != ["chunked"]:
+            raise _ambiguous("a Transfer-Encoding other than chunked")
+        return Framing.CHUNKED
+    if lengths:
+        if len(lengths) != 1 or not (lengths[0].isascii() and lengths[0].isdigit()):
+            raise _ambiguous("more than one Content-Length, or one that is no number")
+        return Framing.LENGTH
+    return Framing.CLOSE
+
+
+def _ambiguous(what: str) -> UpstreamError:
+    return UpstreamError(Fault.FRAMING, f"the upstream's answer has {what}")

@@ -1,0 +1,160 @@
+"""A whole gateway in this process, on a real port, with a clock that the test turns.
+
+async with running(origin, {"rules": [{"pattern": "*", "ttl": 60}]}) as gateway:
+    got = await gateway.get("/a", {"Accept": "text/plain"})
+    assert (got.verdict, got.body) == ("MISS", b"hello")
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+from proxy.settings import settings_from
+from proxy.wiring import Gateway
+from tests.support.origin import Origin
+
+TOKEN = "test-token"
+
+
+class Clock:
+    """Wall time that only moves when told to."""
+
+    def __init__(self, now: float | None = None) -> None:
+        self.now = time.time() if now is None else now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@dataclass(frozen=True)
+class Got:
+    """An answer as a client sees it, content not decoded."""
+
+    status: int
+    pairs: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        lines = [value for key, value in self.pairs if key.lower() == name.lower()]
+        return ", ".join(lines) if lines else None
+
+    @property
+    def verdict(self) -> str | None:
+        return self.header("x-cache")
+
+    @property
+    def tier(self) -> str | None:
+        return self.header("x-cache-tier")
+
+    @property
+    def detail(self) -> str:
+        return (self.header("cache-status") or "").rpartition("detail=")[2]
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Client:
+    """Asks one running gateway."""
+
+    def __init__(self, gateway: Gateway, url: str, session: aiohttp.ClientSession) -> None:
+        self.gateway = gateway
+        self.url = url
+        self._session = session
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    async def ask(self, method: str, target: str, headers: Mapping[str, str] | None = None, data: Any = None) -> Got:
+        async with self._session.request(
+            method, URL(self.url + target, encoded=True), headers=headers, data=data, allow_redirects=False
+        ) as answer:
+            body = await answer.read()
+            pairs = tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in answer.raw_headers)
+            return Got(answer.status, pairs, body)
+
+    async def get(self, target: str, headers: Mapping[str, str] | None = None) -> Got:
+        return await self.ask("GET", target, headers)
+
+    async def post(self, target: str, data: Any = None, headers: Mapping[str, str] | None = None) -> Got:
+        return await self.ask("POST", target, headers, data)
+
+    async def admin(self, method: str, page: str, body: Any = None) -> Got:
+        """A page under /cache, with the token."""
+        data = None if body is None else json.dumps(body).encode()
+        return await self.ask(method, f"/cache{page}", {"Authorization": f"Bearer {TOKEN}"}, data)
+
+    async def purge(self, **what: Any) -> Got:
+        return await self.admin("POST", "/purge", what)
+
+    async def stats(self) -> Any:
+        return (await self.admin("GET", "/stats")).json
+
+    async def settled(self) -> None:
+        """Wait until nothing is being fetched, stored or promoted."""
+        async with asyncio.timeout(20):
+            while len(self.gateway.tasks):
+                await asyncio.sleep(0.001)
+
+    async def waiting(self, number: int) -> None:
+        """Wait until so many requests wait for flights."""
+        async with asyncio.timeout(20):
+            while self.gateway.waiting < number:
+                await asyncio.sleep(0.001)
+
+
+def settings(origin: Origin | str, directory: Path, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Settings of a gateway in front of `origin` that keeps its things in `directory`."""
+    base: dict[str, Any] = {
+        "upstream": {"url": origin if isinstance(origin, str) else origin.url},
+        "admin": {"token": TOKEN, "token_file": str(directory / "admin.token")},
+        "file": {"dir": str(directory)},
+        "log": {"access": False},
+    }
+    for section, value in (extra or {}).items():
+        base[section] = {**base[section], **value} if isinstance(base.get(section), dict) else value
+    return base
+
+
+@asynccontextmanager
+async def running(
+    origin: Origin | str,
+    extra: Mapping[str, Any] | None = None,
+    *,
+    directory: Path | None = None,
+    clock: Clock | None = None,
+) -> AsyncIterator[Client]:
+    """A gateway with these settings (by YAML section), on a free port, ended with the block."""
+    with TemporaryDirectory() as temporary:
+        made = settings_from(settings(origin, directory or Path(temporary), extra))
+        gateway = Gateway(made, **({"clock": clock} if clock else {}))
+        runner = web.AppRunner(gateway.app(), access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port = runner.addresses[0][1]
+        try:
+            async with aiohttp.ClientSession(
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
+                connector=aiohttp.TCPConnector(limit=0),
+            ) as session:
+                yield Client(gateway, f"http://127.0.0.1:{port}", session)
+        finally:
+            await runner.cleanup()

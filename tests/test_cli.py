@@ -1,0 +1,210 @@
+"""The command line without a gateway: finding verbs, exit codes, errors with their place (contract "Command line").
+
+0 done, 1 the answer is "no", 2 bad usage or configuration.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from proxy.cli import VERBS, main, output
+from proxy.version import VERSION
+
+REPOSITORY = Path(__file__).parent.parent
+RULES = """\
+rules:
+  - name: users
+    pattern: "*/users/*"
+    ttl: 600
+    tests:
+      - request: {url: /users/7}
+        expect: {verdict: MISS, rule: users, ttl: TTL}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an empty directory, so that no settings of the repository count."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def nobody() -> str:
+    """A URL where nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+def run(*args: str, stdin: str | None = None, **environ: str) -> "subprocess.CompletedProcess[str]":
+    """The real program in a process of its own, away from any terminal."""
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), **environ}
+    command = [sys.executable, "-m", "proxy", *args]
+    return subprocess.run(command, input=stdin or "", capture_output=True, text=True, env=env, timeout=50, check=False)
+
+
+# -- the program -------------------------------------------------------------------------------------------------------
+
+
+def test_help_lists_every_verb_and_loads_none() -> None:
+    probe = (
+        "import sys; from proxy.cli import main; code = main(['--help']); print(sorted(sys.modules)); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, cwd=REPOSITORY, check=True)
+    text, modules = done.stdout.rsplit("\n", 2)[0], done.stdout.splitlines()[-1]
+    assert [verb for verb in VERBS if f"  {verb} " not in text] == []
+    assert "'aiohttp'" not in modules
+    assert "'pydantic'" not in modules
+
+
+def test_the_version_is_told_by_the_module_as_a_program() -> None:
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"cachegate {VERSION}\n")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
+    assert f"Usage: cachegate {verb}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["frobnicate"], "No such command 'frobnicate'"),
+        (["--frobnicate"], "--frobnicate"),
+        (["serve", "stray"], "stray"),
+        (["purge"], "name what to purge, in one way"),
+        (["purge", "/x", "--tag", "t"], "name what to purge, in one way"),
+        (["purge", "/x", "--url", "nowhere"], "'nowhere' is no URL"),
+        (["clear", "--tier", "attic"], "attic"),
+        (["check", "a.yaml", "--config", "b.yaml"], "name the file once"),
+    ],
+)
+def test_bad_usage_is_exit_2(args: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(args) == 2
+    captured = capsys.readouterr()
+    assert told in captured.err
+    assert captured.out == ""
+
+
+# -- configuration -----------------------------------------------------------------------------------------------------
+
+
+def test_bare_flags_mean_serve_and_every_problem_is_told_with_its_place() -> None:
+    Path("bad.yaml").write_text("memory:\n  max_entires: 5\nrules:\n  - {patern: x}\n")
+    done = run("--upstream", "http://127.0.0.1:9", "--config", "bad.yaml", "--port", "70000", CACHE_TTL="soon")
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert "bad.yaml:2:3: memory.max_entires: unknown key; did you mean 'max_entries'?" in lines
+    assert any(line.startswith("bad.yaml:4:6: rules[0].patern: unknown key; did you mean 'pattern'?") for line in lines)
+    assert any(line.startswith("CACHE_TTL (environment): ") for line in lines)
+    assert any("--port" in line for line in lines)
+    assert "Traceback" not in done.stderr
+
+
+def test_serve_wants_an_upstream() -> None:
+    done = run()
+    assert done.returncode == 2
+    assert "upstream" in done.stderr
+
+
+def test_check_reports_in_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("bad.yaml").write_text("nope: 1\n")
+    assert main(["check", "bad.yaml", "--json"]) == 2
+    document = json.loads(capsys.readouterr().out)
+    assert document == {"ok": False, "problems": [{"place": "bad.yaml:1:1", "text": "nope: unknown key"}]}
+
+
+def test_check_runs_the_tests_of_the_rules(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("good.yaml").write_text(RULES.replace("TTL", "600"))
+    assert main(["check", "good.yaml"]) == 0
+    assert capsys.readouterr().out == "ok: 1 rule, 1 of 1 test passed\n"
+    Path("failing.yaml").write_text(RULES.replace("TTL", "60"))
+    assert main(["check", "failing.yaml"]) == 1
+    assert capsys.readouterr().out == (
+        "rules[0].tests[0] (users): GET /users/7\n"
+        "  ttl: wanted 60, found 600\n"
+        "failed: 1 rule, 0 of 1 test passed\n"
+    )  # fmt: skip
+
+
+def test_check_shows_settings_that_load_again_and_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("good.yaml").write_text(RULES.replace("TTL", "600"))
+    flags = ["--redis-password", "hunter2", "--admin-token", "sesame-sesame"]
+    assert main(["check", "good.yaml", "--show", "--set", "memory.max_bytes=1GiB", *flags]) == 0
+    shown = capsys.readouterr().out
+    assert "hunter2" not in shown
+    assert "sesame" not in shown
+    assert "max_bytes: 1073741824" in shown
+    assert "good.yaml:2:5" in shown
+    Path("again.yaml").write_text(shown)
+    assert main(["check", "again.yaml"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (12345, "12.1 KiB"), (2**20 - 1, "1.0 MiB"), (2**30, "1.0 GiB")],
+)
+def test_bytes_are_shown_in_the_units_of_the_settings(count: int, shown: str) -> None:
+    assert output.size(count) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.4, "0s"), (59.9, "59s"), (60, "1m"), (3725, "1h 2m"), (90061, "1d 1h"), (86400, "1d")]
+)
+def test_seconds_are_shown_in_two_units(seconds: float, shown: str) -> None:
+    assert output.span(seconds) == shown
+
+
+def test_columns_are_aligned() -> None:
+    rows = [output.heading("tier", "entries"), ["memory", "1,245"], ["file", "3"]]
+    assert output.table(rows, indent=1).splitlines()[1:] == [" memory    1,245", " file          3"]
+
+
+# -- without a gateway -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("args", [["stats"], ["health"], ["purge", "/x"], ["clear", "--yes"]])
+def test_no_gateway_is_exit_1_and_says_what_to_do(
+    args: list[str], nobody: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*args, "--url", nobody]) == 1
+    captured = capsys.readouterr()
+    told = captured.out + captured.err
+    assert f"no gateway answers at {nobody} (Connection refused)" in told
+    assert "--url" in told
+
+
+def test_health_without_a_gateway_is_json_on_demand(nobody: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["health", "--json", "--url", nobody]) == 1
+    assert json.loads(capsys.readouterr().out)["status"] == "unreachable"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["purge", "--all"],
+        ["purge", "--tag", "users"],
+        ["purge", "--pattern", "*"],
+        ["purge", "--rule", "users"],
+        ["purge", "--namespace", "mobile"],
+        ["clear"],
+        ["clear", "--tier", "memory"],
+    ],
+)
+def test_without_a_terminal_much_is_thrown_away_only_with_yes(args: list[str], nobody: str) -> None:
+    done = run(*args, "--url", nobody)
+    assert done.returncode == 2
+    assert "--yes" in done.stderr
+
+
+def test_settings_that_are_wrong_do_not_keep_the_operator_out(nobody: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("config").mkdir()
+    Path("config/cachegate.yaml").write_text("nope: 1\n")
+    assert main(["stats", "--url", nobody]) == 1
+    assert "settings ignored: config/cachegate.yaml:1:1: nope: unknown key" in capsys.readouterr().err

@@ -1,0 +1,256 @@
+"""Counters, latency, series, log lines: the identity of verdicts (contract "Stats"), the names of "Logs and metrics",
+invariant 11 (bounded series, bounded lines), no injection into logs. Rows 99, 100, 105."""
+
+import io
+import logging
+import threading
+from collections.abc import Iterator
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from proxy.errors import Fault
+from proxy.observe import logs
+from proxy.observe.collector import registry
+from proxy.observe.counters import MAX_RULES, OTHER_RULES, Counters
+from proxy.observe.figures import Figures, TierFigures
+from proxy.observe.latency import BOUNDS, Histogram
+from proxy.observe.logs import LineWriter, json_line, printable, setup
+from proxy.outcome import Outcome, Tier, Verdict
+from proxy.reasons import Why
+
+seconds = st.floats(0, 2000, allow_nan=False)
+
+# -- latency ------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(st.lists(seconds, min_size=1), st.floats(0, 1))
+def test_a_quantile_is_near_the_true_one(seen: list[float], q: float) -> None:
+    histogram = Histogram()
+    for value in seen:
+        histogram.observe(value)
+    true = sorted(seen)[max(0, int(q * len(seen) + 0.999999999) - 1)]
+    got = histogram.quantile(q)
+    if true <= BOUNDS[0]:
+        assert got <= BOUNDS[0]
+    elif true <= BOUNDS[-1]:
+        assert true / 1.2 <= got <= true * 1.2
+    else:
+        assert got == BOUNDS[-1]
+
+
+@settings(deadline=None)
+@given(st.lists(seconds), st.lists(seconds))
+def test_merging_is_having_seen_both(some: list[float], others: list[float]) -> None:
+    one, two, both = Histogram(), Histogram(), Histogram()
+    for values, part in ((some, one), (others, two)):
+        for value in values:
+            part.observe(value)
+            both.observe(value)
+    merged = Histogram.merged((one, two))
+    assert (merged.buckets, merged.count) == (both.buckets, both.count)
+    assert merged.mean == pytest.approx(both.mean)
+
+
+@settings(deadline=None)
+@given(st.lists(seconds))
+def test_prometheus_buckets_say_how_many_were_at_most_that(seen: list[float]) -> None:
+    histogram = Histogram()
+    for value in seen:
+        histogram.observe(value)
+    told = dict(histogram.cumulative())
+    assert told["+Inf"] == len(seen)
+    for bound in BOUNDS[::4]:
+        assert told[f"{bound:.6g}"] == sum(value <= bound for value in seen)
+
+
+def test_nothing_seen_is_zero() -> None:
+    assert Histogram().summary() == {"avg": 0.0, "p50": 0.0, "p95": 0.0, "p99": 0.0}
+
+
+# -- counters -----------------------------------------------------------------------------------------------------
+
+outcomes = st.builds(
+    Outcome,
+    st.sampled_from(Verdict),
+    st.sampled_from(Why),
+    rule=st.sampled_from(["", "a", "b"]),
+    collapsed=st.booleans(),
+    stored=st.booleans(),
+    stored_why=st.none() | st.sampled_from(Why),
+    upstream_seconds=st.none() | st.floats(0, 10),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(outcomes))
+def test_every_request_has_one_verdict_one_reason_and_one_rule(seen: list[Outcome]) -> None:
+    counters = Counters()
+    for outcome in seen:
+        counters.finish(outcome, 0.001, 10)
+    assert counters.requests == len(seen) == sum(counters.verdicts.values()) == sum(counters.reasons.values())
+    assert sum(sum(rule.verdicts.values()) for rule in counters.rules.values()) == len(seen)
+    assert counters.response_time.count == len(seen)
+    hits = sum(rule.hits for rule in counters.rules.values())
+    misses = sum(rule.misses for rule in counters.rules.values())
+    assert counters.hit_rate == (round(hits / (hits + misses), 4) if hits + misses else 0)
+
+
+def test_the_reason_is_why_an_answer_was_not_kept() -> None:
+    counters = Counters()
+    counters.finish(Outcome(Verdict.MISS, Why.URI_MISS, stored_why=Why.SET_COOKIE), 0.1, 0)
+    counters.finish(Outcome(Verdict.MISS, Why.URI_MISS, stored=True), 0.1, 0)
+    assert counters.reasons == {Why.SET_COOKIE: 1, Why.URI_MISS: 1}
+
+
+def test_what_a_rule_saved() -> None:
+    counters = Counters({"r": 0.5})
+    for _ in range(2):
+        counters.finish(Outcome(Verdict.MISS, Why.URI_MISS, "r", upstream_seconds=1.0), 1.1, 100)
+    counters.finish(Outcome(Verdict.HIT, Why.FRESH, "r"), 0.25, 100)
+    counters.finish(Outcome(Verdict.MISS, Why.URI_MISS, "r", collapsed=True, upstream_seconds=1.0), 0.5, 100)
+    counters.finish(Outcome(Verdict.REVALIDATED, Why.REVALIDATED, "r", upstream_seconds=1.0), 1.0, 100)
+    rule = counters.rules["r"]
+    assert (rule.hits, rule.misses, rule.calls, rule.calls_saved) == (2, 3, 3, 2)
+    assert (rule.bytes_saved, rule.seconds_saved, rule.money_saved) == (300, 1.25, 1.0)
+    assert counters.coalesced == 1
+
+
+def test_rules_are_bounded() -> None:
+    counters = Counters()
+    for number in range(MAX_RULES + 50):
+        counters.finish(Outcome(Verdict.HIT, Why.FRESH, f"rule-{number}"), 0.001, 0)
+    assert len(counters.rules) == MAX_RULES + 1
+    assert counters.rules[OTHER_RULES].hits == 50
+
+
+def test_upstream_calls() -> None:
+    upstream = Counters().upstream
+    for fault in (None, None, Fault.REFUSED):
+        upstream.began()
+        upstream.ended(fault, 0.1)
+    assert (upstream.requests, upstream.errors, upstream.in_flight) == (3, 1, 0)
+
+
+# -- series -------------------------------------------------------------------------------------------------------
+
+
+def test_the_series_have_the_names_and_labels_of_the_contract() -> None:
+    counters = Counters()
+    counters.finish(Outcome(Verdict.HIT, Why.FRESH, "users"), 0.002, 5)
+    counters.finish(Outcome(Verdict.BYPASS, Why.RATE_LIMITED, "users"), 0.001, 5)
+    counters.upstream.began()
+    counters.upstream.ended(Fault.REFUSED, 0.2)
+    counters.purged("tag")
+    counters.tiers[Tier.MEMORY].hits = 4
+    counters.malformed = counters.in_flight = counters.connections = 2
+    figures = Figures({Tier.MEMORY: TierFigures(3, 300, 1000, 2)}, breakers={"main": "open"})
+    text = generate_latest(registry(counters, lambda: figures)).decode()
+    samples = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert samples["cachegate_requests_total", ("rule", "users"), ("verdict", "HIT")] == 1
+    assert samples["cachegate_requests_total", ("rule", "users"), ("verdict", "STALE")] == 0
+    assert samples["cachegate_reasons_total", ("reason", "fresh")] == 1
+    assert samples[("cachegate_malformed_total",)] == 2
+    assert samples["cachegate_tier_lookups_total", ("result", "hit"), ("tier", "memory")] == 4
+    assert samples["cachegate_request_seconds_count", ("verdict", "HIT")] == 1
+    assert samples["cachegate_request_seconds_bucket", ("le", "0.0016"), ("verdict", "HIT")] == 0
+    assert samples["cachegate_request_seconds_bucket", ("le", "0.0032"), ("verdict", "HIT")] == 1
+    assert samples["cachegate_tier_seconds_count", ("tier", "memory")] == 0
+    assert samples[("cachegate_upstream_seconds_count",)] == 1
+    assert samples["cachegate_upstream_requests_total", ("outcome", "upstream-refused")] == 1
+    assert samples["cachegate_tier_entries", ("tier", "memory")] == 3
+    assert samples["cachegate_tier_bytes", ("tier", "memory")] == 300
+    assert samples["cachegate_evictions_total", ("tier", "memory")] == 2
+    assert samples["cachegate_purges_total", ("kind", "tag")] == 1
+    assert samples[("cachegate_coalesced_total",)] == 0
+    assert samples["cachegate_rate_limited_total", ("rule", "users")] == 1
+    assert samples["cachegate_breaker_state", ("state", "open"), ("upstream", "main")] == 1
+    assert samples["cachegate_breaker_state", ("state", "closed"), ("upstream", "main")] == 0
+    assert samples[("cachegate_in_flight",)] == samples[("cachegate_connections",)] == 2
+    assert any(name == "cachegate_build_info" for name, *_ in samples)
+
+
+# -- log lines ----------------------------------------------------------------------------------------------------
+
+NASTY = "a\nb\r\x1b[31m\x00\x7f\x85\u2028é"
+
+
+@pytest.fixture
+def logging_as_it_was() -> Iterator[None]:
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.usefixtures("logging_as_it_was")
+def test_a_record_is_one_line_whatever_it_holds(form: logs.Format) -> None:
+    stream = io.BytesIO()
+    writer = setup("info", form, stream)
+    log = logging.getLogger("proxy.test")
+    log.info("first %s", NASTY)
+    log.debug("not told")
+    try:
+        raise ValueError(NASTY)
+    except ValueError:
+        log.exception("second")
+    writer.close()
+    lines = stream.getvalue().decode().splitlines()
+    assert len(lines) == 2
+    assert "\x1b" not in stream.getvalue().decode()
+    if form == "json":
+        first, second = map(orjson.loads, lines)
+        assert (first["level"], first["logger"]) == ("info", "proxy.test")
+        assert "Traceback" in second["trace"]
+    else:
+        assert " info first a\\u000ab" in lines[0]
+        assert "ValueError" in lines[1]
+
+
+@settings(deadline=None)
+@given(st.text(alphabet=st.characters()))
+def test_nothing_printable_controls_a_terminal(text: str) -> None:
+    told = printable(text)
+    assert len(told.splitlines()) <= 1
+    assert not any(ord(char) < 32 or 127 <= ord(char) < 160 for char in told)
+    assert b"\n" not in json_line({"x": text})
+
+
+def test_a_reader_that_is_stuck_delays_nobody_and_lines_are_dropped_and_counted() -> None:
+    go = threading.Event()
+
+    class Stuck(io.BytesIO):
+        def write(self, data: object) -> int:
+            go.wait(20)
+            return super().write(data)  # type: ignore[arg-type]
+
+    stream = Stuck()
+    writer = LineWriter(stream)
+    for number in range(logs.LINES + 1000):
+        writer.write(b"%d" % number)
+    assert 0 < writer.dropped <= 1000
+    go.set()
+    writer.close(20)
+    told = stream.getvalue().split()
+    assert len(told) == logs.LINES + 1000 - writer.dropped
+    assert told[0] == b"0"
+
+
+def test_a_reader_that_left_is_no_error() -> None:
+    stream = io.BytesIO()
+    writer = LineWriter(stream)
+    stream.close()
+    writer.write(b"x")
+    writer.close()
+    assert writer.dropped == 1

@@ -1,0 +1,145 @@
+"""Cache-Status: RFC 9211 2, 2.1-2.8, 6; the contract's table of response headers; row 9."""
+
+import http_sf
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.outcome import Outcome, Tier, Verdict
+from proxy.policy.cache_status import forward_word, render
+from proxy.reasons import Why
+
+MISS = Outcome(Verdict.MISS, Why.URI_MISS, fwd="uri-miss")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        pytest.param(
+            Outcome(Verdict.HIT, Why.FRESH, tier=Tier.MEMORY, ttl=42.9), "hit; ttl=42; detail=memory", id="hit"
+        ),
+        pytest.param(
+            Outcome(Verdict.HIT, Why.NOT_MODIFIED, tier=Tier.FILE, ttl=1),
+            "hit; ttl=1; detail=file",
+            id="2.1 our own 304",
+        ),
+        pytest.param(
+            Outcome(Verdict.UPDATING, Why.STALE_WHILE_REVALIDATE, tier=Tier.MEMORY, ttl=-0.5),
+            "hit; ttl=-1; detail=stale-while-revalidate",
+            id="2.4 stale is negative",
+        ),
+        pytest.param(
+            Outcome(Verdict.STALE, Why.STALE_IF_ERROR, fwd="stale", ttl=-9, upstream_status=503),
+            "fwd=stale; fwd-status=503; ttl=-9; detail=stale-if-error",
+            id="2.3 stale after a failure",
+        ),
+        pytest.param(
+            Outcome(Verdict.REVALIDATED, Why.STALE, fwd="stale", upstream_status=304, stored=True, ttl=60),
+            "fwd=stale; fwd-status=304; ttl=60; stored; detail=stale",
+            id="2.3 confirmed",
+        ),
+        pytest.param(
+            Outcome(Verdict.MISS, Why.URI_MISS, fwd="uri-miss", stored=True, upstream_status=200),
+            "fwd=uri-miss; stored; detail=uri-miss",
+            id="2.5 stored",
+        ),
+        pytest.param(
+            Outcome(Verdict.MISS, Why.URI_MISS, fwd="uri-miss", stored=True, collapsed=True),
+            "fwd=uri-miss; stored; collapsed; detail=uri-miss",
+            id="2.6 collapsed",
+        ),
+        pytest.param(
+            Outcome(Verdict.MISS, Why.URI_MISS, fwd="uri-miss", stored_why=Why.SET_COOKIE),
+            "fwd=uri-miss; detail=set-cookie",
+            id="2.8 why it was not stored",
+        ),
+        pytest.param(Outcome(Verdict.BYPASS, Why.NO_RULE, fwd="bypass"), "fwd=bypass; detail=no-rule", id="2.2 bypass"),
+        pytest.param(
+            Outcome(Verdict.BYPASS, Why.RATE_LIMITED), "detail=rate-limited", id="refused: neither hit nor fwd"
+        ),
+        pytest.param(
+            Outcome(Verdict.MISS, Why.URI_MISS, fwd="uri-miss", stored=True, stored_why=Why.STORED),
+            "fwd=uri-miss; stored; detail=uri-miss",
+            id="2.8 stored after all",
+        ),
+        pytest.param(
+            Outcome(Verdict.STALE, Why.STALE_IF_ERROR, fwd="stale"), "fwd=stale; detail=stale-if-error", id="2.3"
+        ),
+        pytest.param(Outcome(Verdict.HIT, Why.FRESH), "hit; detail=fresh", id="a hit in no tier"),
+        pytest.param(Outcome(Verdict.MISS, Why.ONLY_IF_CACHED), "detail=only-if-cached", id="504 of only-if-cached"),
+    ],
+)
+def test_render(outcome: Outcome, expected: str) -> None:
+    assert render("cachegate", outcome) == f"cachegate; {expected}"
+
+
+def test_the_key_is_for_debugging() -> None:
+    """RFC 9211 6."""
+    outcome = Outcome(Verdict.HIT, Why.FRESH, key="abc", tier=Tier.MEMORY)
+    assert "abc" not in render("cachegate", outcome)
+    assert render("cachegate", outcome, debug=True) == 'cachegate; hit; key="abc"; detail=memory'
+    assert render("cachegate", Outcome(Verdict.BYPASS, Why.NO_RULE), debug=True) == "cachegate; detail=no-rule"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("cachegate-1a2b", "cachegate-1a2b"),
+        ("my cache", '"my cache"'),
+        ('a"\\b', r'"a\"\\b"'),
+        ("1x", '"1x"'),
+        ("ü", '"?"'),
+    ],
+)
+def test_a_name_is_a_token_or_a_string(name: str, expected: str) -> None:
+    """RFC 9211 2."""
+    assert render(name, MISS).partition(";")[0] == expected
+
+
+@given(
+    st.text(max_size=20),
+    st.sampled_from(Verdict),
+    st.sampled_from(Why),
+    st.none() | st.sampled_from(Why).map(forward_word),
+    st.none() | st.floats(-1e9, 1e9),
+    st.booleans(),
+)
+def test_it_is_always_a_list_of_one(
+    name: str, verdict: Verdict, why: Why, fwd: str | None, ttl: float | None, flag: bool
+) -> None:
+    outcome = Outcome(verdict, why, key=name, fwd=fwd, ttl=ttl, stored=flag, collapsed=flag, upstream_status=200)
+    parsed = http_sf.parse(render(name, outcome, debug=flag).encode("ascii"), tltype="list")
+    assert isinstance(parsed, list)
+    assert len(parsed) == 1
+    parameters = parsed[0][1]
+    assert not ("hit" in parameters and "fwd" in parameters)  # 2.1: exclusive
+
+
+@pytest.mark.parametrize(
+    ("why", "word"),
+    [
+        (Why.URI_MISS, "uri-miss"),
+        (Why.VARY_MISS, "vary-miss"),
+        (Why.METHOD, "method"),
+        (Why.PARTIAL, "partial"),
+        (Why.LATELY_UNCACHEABLE, "miss"),
+        (Why.STALE, "stale"),
+        (Why.PURGED, "stale"),
+        (Why.MUST_REVALIDATE, "stale"),
+        (Why.ORIGIN_NO_CACHE, "stale"),
+        (Why.REQUEST_NO_CACHE, "request"),
+        (Why.REQUEST_MAX_AGE, "request"),
+        (Why.REQUEST_MIN_FRESH, "request"),
+        (Why.PRECONDITION, "request"),
+        (Why.CREDENTIALS, "request"),
+        (Why.COOKIE, "request"),
+        (Why.NO_RULE, "bypass"),
+        (Why.RULE_OFF, "bypass"),
+        (Why.UPGRADE, "bypass"),
+        (Why.BODY_TOO_LARGE, "bypass"),
+        (Why.UNSAFE_TARGET, "bypass"),
+    ],
+)
+def test_forward_word(why: Why, word: str) -> None:
+    """RFC 9211 2.2."""
+    assert forward_word(why) == word

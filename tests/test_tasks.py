@@ -1,0 +1,40 @@
+"""Background work is bounded, its errors are told, and it ends with its owner (invariant 11)."""
+
+import asyncio
+
+from proxy.tasks import Tasks
+
+
+async def test_errors_are_told_and_work_beyond_the_bound_is_refused() -> None:
+    told: list[tuple[str, str]] = []
+    tasks = Tasks(lambda name, error: told.append((name, str(error))), limit=1)
+
+    async def fail() -> None:
+        raise ValueError("broken")
+
+    assert tasks.spawn(fail(), "one")
+    assert not tasks.spawn(fail(), "two")
+    await tasks.close()
+    assert told == [("one", "broken")]
+    assert len(tasks) == 0
+
+
+async def test_close_lets_work_end_then_cancels_it_and_takes_no_more() -> None:
+    tasks = Tasks(lambda *_: None)
+    steps: list[str] = []
+
+    async def short() -> None:
+        await asyncio.sleep(0)
+        steps.append("done")
+
+    async def endless() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            steps.append("cancelled")
+
+    tasks.spawn(short())
+    tasks.spawn(endless())
+    await tasks.close(grace=0.01)
+    assert steps == ["done", "cancelled"]
+    assert not tasks.spawn(short())
