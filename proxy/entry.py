@@ -92,6 +92,14 @@ class Body(Protocol):
         """Bytes [start, end) in chunks; StoreError when they cannot be read or are damaged."""
         ...
 
+    async def verify(self) -> None:
+        """Make sure that it can be read whole, before anybody is promised it; StoreError when it is damaged."""
+        ...
+
+    def share(self) -> "Body":
+        """The same content to be closed by another owner; StoreError when this one is closed already."""
+        ...
+
     def close(self) -> None:
         """Give back what it holds open; idempotent, also for one that was never read."""
         ...
@@ -109,6 +117,12 @@ class BytesBody:
 
     async def read(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         yield self.data[start:end]
+
+    async def verify(self) -> None:
+        pass
+
+    def share(self) -> "BytesBody":
+        return self
 
     def close(self) -> None:
         pass

@@ -75,14 +75,12 @@ class Fault(StrEnum):
         return Why(self.value)
 
 
-_TIMEOUTS = frozenset(
-    {Fault.CONNECT_TIMEOUT, Fault.FIRST_BYTE_TIMEOUT, Fault.READ_TIMEOUT, Fault.GATEWAY_TIMEOUT}
-)
+_TIMEOUTS = frozenset({Fault.CONNECT_TIMEOUT, Fault.FIRST_BYTE_TIMEOUT, Fault.READ_TIMEOUT, Fault.GATEWAY_TIMEOUT})
 _OURS = frozenset({Fault.BUSY, Fault.BREAKER_OPEN, Fault.UNAVAILABLE})
 
 
 class UpstreamError(CachegateError):
-    """No proven answer from the upstream. `sent`: bytes of the answer had already arrived."""
+    """No proven answer from the upstream. `retry_after`: seconds after which another try makes sense."""
 
     def __init__(self, fault: Fault, message: str, *, retry_after: int | None = None) -> None:
         self.fault = fault

@@ -4,26 +4,26 @@ Runs in a task of its own, so that no client's leaving ends what others wait for
 journal's position: whatever is purged after that moment is not undone by what the fetch stores.
 """
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol, assert_never
 
 from proxy.entry import BytesBody, Entry, Found, Position
-from proxy.errors import Fault, TruncatedError, UpstreamError
+from proxy.errors import Fault, StoreError, TruncatedError, UpstreamError
 from proxy.flight import Flight, Lately
-from proxy.message import Framing, Head, Request
+from proxy.message import Fields, Head, Request
 from proxy.outcome import Tier
 from proxy.policy.conditional import CLIENT_CONDITIONS, validators
 from proxy.policy.forwarding import response_fields
+from proxy.policy.identity import uncovered
 from proxy.policy.keys import Keyed
 from proxy.policy.presenting import dated
 from proxy.policy.renewal import FallBack, Mismatch, Renewed, Replaced, judge_renewal
 from proxy.policy.reuse import Fetch
-from proxy.policy.storing import Keep, Skip, judge_size, judge_storing
+from proxy.policy.storing import Keep, Skip, judge_size, judge_storing, may_replace
 from proxy.policy.tags import tags_of
 from proxy.reasons import Why
-from proxy.recording import Abandoned, Recording
+from proxy.recording import Abandoned, Reader, Recording
 from proxy.rules import Rule
 from proxy.upstream.protocol import Answer
 from proxy.upstream.routes import Routes
@@ -47,6 +47,7 @@ class Trip:
     request: Request
     rule: Rule
     keyed: Keyed
+    content: bytes | None  # of the request, where it is part of the key
     found: Found | None
     decision: Fetch
     behind: bool = False
@@ -55,11 +56,13 @@ class Trip:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The answer may be shared: read it from the recording as it grows. `entry` has all but the body."""
+    """The answer may be shared: read it from the recording as it grows. `entry` has all but the body; `reader` is
+    the owner's, there from the first byte on."""
 
     head: Head
     entry: Entry
     recording: Recording
+    reader: Reader
     keep: Keep
     owner: Trip
     seconds: float
@@ -67,9 +70,11 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """A 304 renewed the stored answer."""
+    """A 304 renewed the stored answer that `was`. `personal` is what it said to the owner alone."""
 
     found: Found
+    was: Entry
+    personal: Fields
     owner: Trip
     seconds: float
 
@@ -127,6 +132,10 @@ class Fetching:
         self._uncacheable = uncacheable
         self._clock = clock
 
+    def change(self, routes: Routes) -> None:
+        """Fetch from these services from now on."""
+        self._routes = routes
+
     async def lead(self, flight: Flight[Landing], trip: Trip, over: Callable[[], None]) -> None:
         """Bring `flight` to its landing and what it brought into the store; `over` is called when nobody may join
         any more. The flight lands whatever happens."""
@@ -146,7 +155,9 @@ class Fetching:
         match landing:
             case Kept():
                 self._uncacheable.forget(uncacheable_key(trip))
-                if flight.land(landing):
+                if not flight.land(landing) or trip.behind or trip.left:
+                    landing.reader.leave()
+                if flight.landing is landing:
                     await self._keep(answer, landing, trip)
                 else:
                     await answer.close()
@@ -156,8 +167,7 @@ class Fetching:
                     await answer.close()
             case Confirmed(found=found):
                 await answer.close()
-                await self._shelf.put(found.entry)
-                flight.land(landing)
+                await self._renew(flight, landing, found.entry)
             case Failed() | None:
                 await answer.close()
                 flight.land(landing or Failed(_unasked()))
@@ -190,8 +200,9 @@ class Fetching:
         if trip.found is not None:
             fallback = trip.decision.fallback
             match judge_renewal(trip.found.entry, head, trip.rule, now, fallback=fallback):
-                case Renewed(entry) if asked is not None:
-                    return Confirmed(Found(replace(entry, position=start.position), trip.found.tier), trip, seconds)
+                case Renewed(entry, personal) if asked is not None:
+                    found = Found(replace(entry, position=start.position), trip.found.tier)
+                    return Confirmed(found, trip.found.entry, personal, trip, seconds)
                 case Renewed() | Mismatch():
                     return None
                 case FallBack():
@@ -200,14 +211,16 @@ class Fetching:
                     pass
         head = replace(head, fields=dated(head, response_fields(head.fields)))
         match judge_storing(trip.request, head, trip.rule, now):
+            case Keep() if trip.found is not None and not may_replace(trip.found.entry, head):
+                return Skipped(head, Skip(Why.STATUS), trip, answer, seconds)
             case Keep() as keep:
+                recording = self._record()
                 entry = self._entry(trip, head, keep, start.position)
-                return Kept(head, entry, self._record(), keep, trip, seconds)
+                return Kept(head, entry, recording, recording.reader(), keep, trip, seconds)
             case Skip() as skip:
                 return Skipped(head, skip, trip, answer, seconds)
 
     def _entry(self, trip: Trip, head: Head, keep: Keep, position: Position) -> Entry:
-        tags, _dropped = tags_of(trip.rule, trip.request, trip.keyed, head.fields, None)
         return Entry(
             hash=trip.keyed.hash,
             parts=trip.keyed.parts,
@@ -220,9 +233,22 @@ class Fetching:
             body=BytesBody(b""),
             vary=keep.vary,
             rule=trip.rule.name,
-            tags=tags,
+            tags=tags_of(trip.rule, trip.request, trip.keyed, head.fields, trip.content).kept,
             position=position,
         )
+
+    async def _renew(self, flight: Flight[Landing], landing: Confirmed, entry: Entry) -> None:
+        """Tell those who wait, then store what the 304 changed. The body is theirs to close, so we take our own."""
+        try:
+            body = entry.body.share()
+        except StoreError:
+            flight.land(landing)
+            return
+        try:
+            flight.land(landing)
+            await self._shelf.put(replace(entry, body=body))
+        finally:
+            body.close()
 
     async def _keep(self, answer: Answer, kept: Kept, trip: Trip) -> None:
         """Record the content to its proven end, then store it. What is cut is cut for everyone, and kept nowhere."""
@@ -230,36 +256,37 @@ class Fetching:
         try:
             async for chunk in answer:
                 await recording.write(chunk)
+            await recording.finish()
+            await self._store(kept, trip)
         except UpstreamError as error:
             recording.fail(TruncatedError(str(error)))
-            return
         except Abandoned:
-            return
+            pass
         except BaseException:
             recording.fail(TruncatedError("the fetch was ended"))
             raise
         finally:
-            await answer.close()
-        recording.finish()
-        if recording.given_up or kept.head.framing is Framing.CLOSE:
-            self._uncacheable.learn(uncacheable_key(trip), Why.MAX_SIZE)
-        elif (skip := judge_size(trip.rule, recording.size)) is not None:
-            self._uncacheable.learn(uncacheable_key(trip), skip.why)
             recording.discard()
+            await answer.close()
+
+    async def _store(self, kept: Kept, trip: Trip) -> None:
+        recording = kept.recording
+        skip = Skip(Why.MAX_SIZE) if recording.given_up else judge_size(trip.rule, recording.size)
+        if skip is not None:
+            self._uncacheable.learn(uncacheable_key(trip), skip.why)
         else:
-            await asyncio.shield(self._shelf.put(replace(kept.entry, body=recording.body())))
-
-
-def personal(request: Request, rule: Rule) -> bool:
-    """Whether the request carries something bound to a person that the rule's key does not cover. Such requests
-    never fly with the others: whether they may share an answer is decided by other clauses (RFC 9111 3.5)."""
-    if rule.key.credentials == "refuse" and any(name in request.fields for name in rule.credential_headers):
-        return True
-    return rule.key.cookies is None and "cookie" in request.fields
+            await self._shelf.put(replace(kept.entry, body=recording.body()))
 
 
 def uncacheable_key(trip: Trip) -> str:
-    return trip.keyed.hash + "+personal" if personal(trip.request, trip.rule) else trip.keyed.hash
+    """Requests that carry something bound to a person never fly with the others, nor teach them anything: whether
+    they may share an answer is decided by other clauses (RFC 9111 3.5)."""
+    return company(trip.request, trip.rule, trip.keyed)
+
+
+def company(request: Request, rule: Rule, keyed: Keyed) -> str:
+    """The key, and whether the request is bound to a person in a way that the key does not cover."""
+    return keyed.hash if uncovered(request, rule) is None else f"{keyed.hash}+personal"
 
 
 def in_trouble(status: int) -> UpstreamError:

@@ -5,12 +5,12 @@ rule -> key -> memory -> (redis, file) -> fresh: serve | stale in its window: se
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Protocol, assert_never
 
-from proxy.entry import BytesBody, Entry, Found, Select, Variant
-from proxy.errors import Fault, UpstreamError
+from proxy.entry import Entry, Found, Select, Variant
+from proxy.errors import Fault, StoreError, UpstreamError
 from proxy.fetching import (
     Confirmed,
     Failed,
@@ -19,16 +19,18 @@ from proxy.fetching import (
     Landing,
     Skipped,
     Trip,
+    company,
     in_trouble,
-    personal,
     uncacheable_key,
 )
 from proxy.flight import Flight, Flights, Lately
-from proxy.message import Reply, Request
+from proxy.message import Fields, Reply, Request
 from proxy.outcome import Outcome, Tier, Verdict
 from proxy.policy.cache_status import forward_word
-from proxy.policy.forwarding import has_loop
+from proxy.policy.conditional import ORIGIN_CONDITIONS
+from proxy.policy.forwarding import has_loop, hops_left
 from proxy.policy.freshness import current_age
+from proxy.policy.identity import uncovered
 from proxy.policy.invalidating import invalidated_urls, rule_targets, unsafe
 from proxy.policy.keys import Keyed, Refused, derive, needs_body
 from proxy.policy.own_answers import own_answer
@@ -55,12 +57,8 @@ class Standing(Protocol):
     def ended(self, entry: Entry) -> float | None: ...
 
 
-class Invalidate(Protocol):
-    """The purges that a successful unsafe request causes; they hold when the call returns."""
-
-    async def __call__(
-        self, urls: tuple[tuple[str, str], ...], patterns: tuple[str, ...], tags: tuple[str, ...]
-    ) -> None: ...
+# The purges that a successful unsafe request causes: (host, target)s, patterns, tags. They hold when it returns.
+Invalidate = Callable[[tuple[tuple[str, str], ...], tuple[str, ...], tuple[str, ...]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +72,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A request on a cached route."""
+    """A request on a cached route; `content` is its body where that is part of the key."""
 
     request: Request
     rule: Rule
     keyed: Keyed
+    content: bytes | None
     arrived: float
+
+    def trip(self, found: Found | None, decision: Fetch, *, behind: bool = False) -> Trip:
+        return Trip(self.request, self.rule, self.keyed, self.content, found, decision, behind)
 
 
 class Pipeline:
@@ -112,7 +114,12 @@ class Pipeline:
         self._reply = replying
         self._clock = clock
         self.flights: Flights[Landing] = Flights()
+        self.waiting = 0  # requests that wait for a landing
         self._varies: Lately[tuple[str, ...]] = Lately(3600.0, clock)
+
+    def change(self, table: RuleTable, routes: Routes, limits: Limits) -> None:
+        """Let new settings hold from the next request on."""
+        self.table, self._routes, self._limits = table, routes, limits
 
     # -- arrival ---------------------------------------------------------------------------------------------------
 
@@ -121,6 +128,8 @@ class Pipeline:
         rule = self.table.match(request)
         if has_loop(request.fields, self._reply.name):
             return self._refuse(request, rule, 508, Why.LOOP, "This request has passed here before.")
+        if hops_left(request) == 0:
+            return self._refuse(request, rule, 200, Why.METHOD, "Max-Forwards ended here: this is the gateway.")
         why = _not_for_the_cache(request, rule)
         if why is not None:
             return await self._pass(request, rule, why)
@@ -133,7 +142,7 @@ class Pipeline:
             case Refused(why):
                 return await self._pass(request, rule, why)
             case Keyed() as keyed:
-                return await self._cached(Visit(request, rule, keyed, self._clock()))
+                return await self._cached(Visit(request, rule, keyed, body, self._clock()))
 
     async def upgrade(self, request: Request) -> Link | Reply:
         """A websocket upgrade: the open link to the origin, or the reply when there is none."""
@@ -147,7 +156,7 @@ class Pipeline:
             result = await self._routes.connect(request, rule)
         except UpstreamError as error:
             return self._reply.failed(request, rule, error, outcome)
-        if hasattr(result, "receive"):
+        if isinstance(result, Link):
             return result
         return self._reply.streamed(request, rule, result, outcome)
 
@@ -158,10 +167,10 @@ class Pipeline:
         outcome = Outcome(Verdict.BYPASS, why, rule.name, fwd=forward_word(why))
         return await self._send(request, rule, outcome)
 
-    async def _send(self, request: Request, rule: Rule, outcome: Outcome) -> Reply:
+    async def _send(self, request: Request, rule: Rule, outcome: Outcome, target: str | None = None) -> Reply:
         began = self._clock()
         try:
-            answer = await self._routes.send(request, rule)
+            answer = await self._routes.send(request, rule, target)
         except UpstreamError as error:
             return self._reply.failed(request, rule, error, outcome)
         outcome.upstream_seconds = self._clock() - began
@@ -190,12 +199,12 @@ class Pipeline:
     # -- cached routes ---------------------------------------------------------------------------------------------
 
     async def _cached(self, visit: Visit) -> Reply:
-        request, rule, hash = visit.request, visit.rule, visit.keyed.hash
+        request, rule, key = visit.request, visit.rule, visit.keyed.hash
         choice = Choice(request, rule)
-        found = self._shelves.near(hash, choice)
+        found = self._shelves.near(key, choice)
         decision = judge_reuse(request, found, rule, visit.arrived, others=choice.others)
         if isinstance(decision, Fetch):
-            farther = await self._shelves.far(hash, choice)
+            farther = await self._shelves.far(key, choice)
             found = _newer(found, farther)
             decision = judge_reuse(request, found, rule, visit.arrived, others=choice.others)
         match decision:
@@ -218,12 +227,19 @@ class Pipeline:
 
     def _refresh(self, visit: Visit, found: Found, decision: Fetch) -> None:
         """Fetch behind the client's back, once: who comes meanwhile finds the flight under way."""
-        if visit.request.method == "HEAD" or personal(visit.request, visit.rule):
+        if visit.request.method == "HEAD" or uncovered(visit.request, visit.rule) is not None:
             return
         key = self._flight_key(visit)
         flight, leads = self.flights.join(key, lambda _: True)
-        if leads:
-            self._start(key, flight, Trip(visit.request, visit.rule, visit.keyed, found, decision, behind=True))
+        if not leads:
+            return
+        try:
+            body = found.entry.body.share()  # the client's reply closes the other
+        except StoreError:
+            self.flights.over(key, flight)
+            return
+        found = replace(found, entry=replace(found.entry, body=body))
+        self._start(key, flight, visit.trip(found, decision, behind=True), body.close)
 
     async def _forward(self, visit: Visit, found: Found | None, decision: Fetch) -> Reply:
         request, rule = visit.request, visit.rule
@@ -233,10 +249,11 @@ class Pipeline:
             _close(found)
             outcome = Outcome(Verdict.MISS, Why.ONLY_IF_CACHED, rule.name, visit.keyed.hash)
             return self._reply.own(request, rule, own_answer(504, Why.ONLY_IF_CACHED, "Not in store."), outcome)
-        if request.method == "HEAD" or "range" in request.fields:
+        alone = _asked_of_the_origin_alone(request)
+        if alone is not None:
             _close(found)
-            outcome.stored_why = Why.HEAD_ONLY if request.method == "HEAD" else Why.PARTIAL
-            return await self._send(request, rule, outcome)
+            outcome.stored_why = alone
+            return await self._send(request, rule, outcome, visit.keyed.target)
         try:
             return await self._fly(visit, found, decision, outcome)
         except BaseException:
@@ -248,7 +265,7 @@ class Pipeline:
     async def _fly(self, visit: Visit, found: Found | None, decision: Fetch, outcome: Outcome) -> Reply:
         """Share the fetch of whoever asks for the same already, or lead one; alone where sharing leads nowhere."""
         for sharing in (True, True, True, False):
-            trip = Trip(visit.request, visit.rule, visit.keyed, found, decision)
+            trip = visit.trip(found, decision)
             alone = not sharing or self._uncacheable.get(uncacheable_key(trip)) is not None
             if alone and sharing and found is None:
                 outcome.reason = Why.LATELY_UNCACHEABLE
@@ -263,6 +280,7 @@ class Pipeline:
         key, flight, leads = self._board(visit, alone=alone)
         if leads:
             self._start(key, flight, trip)
+        self.waiting += 1
         try:
             landing = await flight.wait(self._limits.total if leads else self._limits.flight_wait)
             if landing is None and not leads and flight.relieve():
@@ -274,6 +292,8 @@ class Pipeline:
             if isinstance(flight.landing, Skipped) and flight.landing.owner is trip:
                 self._tasks.spawn(flight.landing.answer.close(), "close")
             raise
+        finally:
+            self.waiting -= 1
         return landing or Failed(UpstreamError(Fault.FIRST_BYTE_TIMEOUT, "the fetch of this answer took too long"))
 
     def _board(self, visit: Visit, *, alone: bool) -> tuple[str, Flight[Landing], bool]:
@@ -284,18 +304,22 @@ class Pipeline:
         flight, leads = self.flights.join(key, lambda landing: self._joinable(visit, landing))
         return key, flight, leads
 
-    def _start(self, key: str, flight: Flight[Landing], trip: Trip) -> None:
-        work = self._fetching.lead(flight, trip, lambda: self.flights.over(key, flight))
-        if not self._tasks.spawn(work, "fetch"):
+    def _start(self, key: str, flight: Flight[Landing], trip: Trip, after: Callable[[], None] = lambda: None) -> None:
+        """Lead the flight in a task of its own; `after` it is over."""
+
+        def over() -> None:
             self.flights.over(key, flight)
+            after()
+
+        if not self._tasks.spawn(self._fetching.lead(flight, trip, over), "fetch"):
+            over()
             flight.land(Failed(UpstreamError(Fault.BUSY, "too many fetches are under way", retry_after=1)))
 
     def _flight_key(self, visit: Visit) -> str:
         """Who may share a fetch: the same key, the same values of what the last answer varied by, and nobody who
         brings credentials together with those who do not."""
-        hash = visit.keyed.hash
-        key = hash + "+personal" if personal(visit.request, visit.rule) else hash
-        names = self._varies.get(hash)
+        key = company(visit.request, visit.rule, visit.keyed)
+        names = self._varies.get(visit.keyed.hash)
         if not names:
             return key
         return f"{key}.{vary_values(names, visit.request.fields, visit.rule)!r}"
@@ -320,13 +344,8 @@ class Pipeline:
         match landing:
             case Kept():
                 return self._landed_kept(visit, trip, landing, outcome)
-            case Confirmed(found=found, owner=owner):
-                if owner is not trip and not self._shares(visit, found.entry):
-                    return None
-                outcome.collapsed = owner is not trip
-                outcome.verdict, outcome.upstream_status, outcome.stored = Verdict.REVALIDATED, 304, True
-                outcome.upstream_seconds = landing.seconds
-                return self._serve(visit, found, outcome, current_age(found.entry, self._clock()))
+            case Confirmed():
+                return self._landed_confirmed(visit, trip, landing, outcome)
             case Skipped(head=head, skip=skip, owner=owner, answer=answer):
                 if owner is not trip:
                     if head.status < 500:
@@ -341,6 +360,22 @@ class Pipeline:
             case _:
                 assert_never(landing)
 
+    def _landed_confirmed(self, visit: Visit, trip: Trip, landing: Confirmed, outcome: Outcome) -> Reply | None:
+        found, led = landing.found, landing.owner is trip
+        if not led:
+            own = trip.found
+            if own is None or own.entry.key != found.entry.key or not self._shares(visit, found.entry):
+                return None
+            if own.entry.received_at != landing.was.received_at:
+                return None
+            found = replace(found, entry=replace(found.entry, body=own.entry.body))
+        outcome.verdict, outcome.reason, outcome.collapsed = Verdict.REVALIDATED, Why.REVALIDATED, not led
+        outcome.upstream_status, outcome.upstream_seconds, outcome.stored = 304, landing.seconds, True
+        reply = self._serve(visit, found, outcome, current_age(found.entry, self._clock()))
+        if led and len(landing.personal):
+            reply.fields = Fields(reply.fields.pairs + landing.personal.pairs)
+        return reply
+
     def _landed_kept(self, visit: Visit, trip: Trip, kept: Kept, outcome: Outcome) -> Reply | None:
         led = kept.owner is trip
         if kept.entry.vary:
@@ -352,8 +387,8 @@ class Pipeline:
         outcome.upstream_status, outcome.upstream_seconds = kept.head.status, kept.seconds
         outcome.origin_ttl, outcome.ttl = kept.keep.origin_ttl, kept.keep.lifetime
         age = None if led else current_age(kept.entry, self._clock())
-        found = Found(replace(kept.entry, body=BytesBody(b"")), Tier.MEMORY)
-        return self._reply.recorded(visit.request, visit.rule, found, kept.recording, outcome, age)
+        reader = kept.reader if led else kept.recording.reader()
+        return self._reply.recorded(visit.request, visit.rule, kept.entry, reader, outcome, age)
 
     def _landed_failed(self, visit: Visit, trip: Trip, failed: Failed, outcome: Outcome) -> Reply:
         outcome.upstream_status = failed.status
@@ -373,6 +408,15 @@ def _not_for_the_cache(request: Request, rule: Rule) -> Why | None:
         case Mode.BYPASS:
             return Why.NO_RULE
     return None if request.method in rule.methods else Why.METHOD
+
+
+def _asked_of_the_origin_alone(request: Request) -> Why | None:
+    """What a fetch for the cache cannot answer: no flight, and nothing of it is kept."""
+    if request.method == "HEAD":
+        return Why.HEAD_ONLY
+    if any(name in request.fields for name in ORIGIN_CONDITIONS):
+        return Why.PRECONDITION
+    return Why.PARTIAL if "range" in request.fields else None
 
 
 def _newer(near: Found | None, far: Found | None) -> Found | None:

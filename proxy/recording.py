@@ -76,8 +76,12 @@ class Reader:
             raise StopAsyncIteration
         return chunk
 
+    def leave(self) -> None:
+        """Read no more; idempotent."""
+        self._leave(self)
+
     async def aclose(self) -> None:
-        """Leave; idempotent."""
+        """`leave`, as an async iterator has it."""
         self._leave(self)
 
 

@@ -3,14 +3,14 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from proxy.entry import Body, Found
+from proxy.entry import Body, Entry, Found
 from proxy.errors import StoreError, TruncatedError, UpstreamError
 from proxy.message import Framing, Reply, Request
 from proxy.outcome import Outcome, Verdict
 from proxy.policy.forwarding import response_fields
 from proxy.policy.own_answers import own_answer
 from proxy.policy.presenting import dated, dress, plan
-from proxy.recording import Recording
+from proxy.recording import Reader
 from proxy.rules import Rule
 from proxy.upstream.protocol import Answer
 
@@ -39,16 +39,16 @@ class Replying:
         return Reply(what.status, what.phrase, fields, body, outcome)
 
     def recorded(
-        self, request: Request, rule: Rule, found: Found, recording: Recording, outcome: Outcome, age: float | None
+        self, request: Request, rule: Rule, entry: Entry, reader: Reader, outcome: Outcome, age: float | None
     ) -> Reply:
-        """From a recording under way, from byte 0, at the client's own pace; whole already, it is like a stored one."""
-        entry = found.entry
-        whole = recording.state == "complete" and not recording.given_up
-        what = plan(request, entry.status, entry.phrase, entry.fields, recording.size if whole else None)
+        """From a recording under way, from byte 0, at the client's own pace. Takes over the reader."""
+        what = plan(request, entry.status, entry.phrase, entry.fields, None)
         outcome.key = entry.key
         fields = dress(what.fields, request, rule, outcome, self.name, age)
-        body = b"" if what.empty else _part(recording.reader(), what.start, what.end)
-        return Reply(what.status, what.phrase, fields, body, outcome)
+        if what.empty:
+            reader.leave()
+            return Reply(what.status, what.phrase, fields, b"", outcome)
+        return Reply(what.status, what.phrase, fields, reader, outcome)
 
     def streamed(self, request: Request, rule: Rule, answer: Answer, outcome: Outcome) -> Reply:
         """The origin's answer as it comes, for this client alone."""
@@ -117,12 +117,3 @@ class PassedContent:
 
     async def aclose(self) -> None:
         await self._answer.close()
-
-
-async def _part(chunks: AsyncIterator[bytes], start: int, end: int | None) -> AsyncIterator[bytes]:
-    """Bytes [start, end) of a stream."""
-    at = 0
-    async for chunk in chunks:
-        if at + len(chunk) > start and (end is None or at < end):
-            yield chunk[max(0, start - at) : None if end is None else end - at]
-        at += len(chunk)

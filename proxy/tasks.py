@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from typing import Any
 
 
 class Tasks:
@@ -16,7 +17,7 @@ class Tasks:
     def __len__(self) -> int:
         return len(self._running)
 
-    def spawn(self, work: Coroutine[object, object, None], name: str = "") -> bool:
+    def spawn(self, work: Coroutine[Any, Any, None], name: str = "") -> bool:
         """Start `work`; False, and it is not started, when too much is under way already or we are closing."""
         if self._closed or len(self._running) >= self._limit:
             work.close()

@@ -6,12 +6,12 @@ from proxy.message import Fields
 from proxy.policy.forwarding import (
     has_loop,
     hops_left,
-    negotiated_encoding,
     outgoing,
     received,
     response_fields,
     upstream_target,
 )
+from proxy.policy.vary import preferred_coding
 from proxy.rules import KeySpec, Rule
 from tests.support.asking import ask
 
@@ -213,4 +213,4 @@ def test_targets_upstream(base: str, strip: str, target: str, told: str) -> None
     ],
 )
 def test_one_coding_by_the_clients_preference(value: str | None, coding: str) -> None:
-    assert negotiated_encoding(value) == coding
+    assert preferred_coding(value) == coding

@@ -59,7 +59,7 @@ store
 store.codec store.eviction
 store.memory store.spool store.file store.redis store.guarded
 store.tiered
-insight
+insight insight.inventory insight.rule_tests
 fetching replying
 pipeline
 server.peers server.replies server.uploads server.access_log server.tunnel
@@ -73,6 +73,9 @@ server.admin.entries server.admin.port
 server.admin
 server.lifecycle server.workers
 server
+configuration
+building
+gateway
 wiring
 embed
 cli.demo cli.client

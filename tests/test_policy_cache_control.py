@@ -67,6 +67,7 @@ def test_lines_are_combined() -> None:
 
 
 def test_silence() -> None:
+    assert not any(getattr(SILENT, name) for name in SILENT.__slots__)
     assert parse(Fields()) == for_shared_cache(Fields()) == SILENT
 
 
@@ -87,6 +88,7 @@ FALLEN_BACK = Directives(max_age=1)
         pytest.param("max-age=60;x=1", targeted(max_age=60), id="2.1 parameters are ignored"),
         pytest.param("max-age=60, foo=(1 2)", targeted(max_age=60), id="2.2 unknown directives of any type"),
         pytest.param("max-age=1, max-age=60", targeted(max_age=60), id="9651-4.2.2 the last of equals"),
+        pytest.param("public, must-revalidate", targeted(public=True, must_revalidate=True), id="2.2 all directives"),
         pytest.param("none", targeted(), id="3.1 an unknown one alone still governs"),
         pytest.param("max-age=-5", targeted(max_age=0), id="negative is stale"),
         pytest.param("max-age=999999999999", targeted(max_age=INFINITE), id="saturates"),
@@ -99,6 +101,8 @@ FALLEN_BACK = Directives(max_age=1)
         pytest.param("max-age", FALLEN_BACK, id="2.1 a Boolean for a number"),
         pytest.param("no-store=1", FALLEN_BACK, id="2.1 a number for a Boolean"),
         pytest.param("no-store=?0", FALLEN_BACK, id="2.1 no-store is always true"),
+        pytest.param('must-revalidate="a"', FALLEN_BACK, id="2.1 a String for a Boolean"),
+        pytest.param("public=1", FALLEN_BACK, id="2.1 a permission of a wrong type"),
         pytest.param("no-cache=(a)", FALLEN_BACK, id="2.1 an inner list for field names"),
         pytest.param("max-age=60, no-store=x", FALLEN_BACK, id="2.1 one wrong type and the whole is ignored"),
         pytest.param("max-age=60, a=\x7f", FALLEN_BACK, id="2.1 bytes that no structured field has"),

@@ -114,6 +114,7 @@ def test_rule_targets(template: str, patterns: tuple[str, ...], tags: tuple[str,
     ("target", "tag"),
     [
         pytest.param("/%75sers/7", "users", id="the segment as it is keyed"),
+        pytest.param("/\xc3\xbc/7", "ü", id="bytes that should have been encoded"),
         pytest.param("/a;b/7", "a;b", id="a path without a normal form, as it came"),
     ],
 )

@@ -149,6 +149,16 @@ def test_prohibitions(value: str, status: int, expected: str, rule: Rule) -> Non
     assert why(answer(cc(value), TAG, status=status), rule=rule) == expected
 
 
+def test_the_statuses_that_are_understood() -> None:
+    """RFC 9111 5.2.2.3: those of RFC 9110 15, but for the parts that are not kept."""
+    registered = {200, 201, 202, 203, 204, 205, 300, 301, 302, 303, 305, 307, 308, 421, 422, 426}
+    registered |= {*range(400, 418), *range(500, 506)}
+    understood = {
+        code for code in range(200, 600) if why(answer(cc("must-understand, max-age=9"), status=code)) == "stored"
+    }
+    assert understood == registered
+
+
 def test_targeted_prohibition() -> None:
     """RFC 9213 3.1: only CDNs store the one, all but CDNs the other."""
     assert why(answer(("CDN-Cache-Control", "max-age=60"), cc("no-store"))) == "stored"
@@ -319,6 +329,13 @@ def test_a_post_has_nothing_to_be_renewed_with() -> None:
 def test_keep(fields: list[Told], took: float, rule: Rule, lifetime: float, kept: float, origin: float | None) -> None:
     judged = judge_storing(get(), answer(*fields, took=took), rule, T)
     assert judged == Keep(lifetime, T + kept, (), origin)
+
+
+def test_what_is_kept_is_counted_from_now() -> None:
+    """The head took a while to be judged: `keep_until` is what it was, a lifetime that is over is worth nothing."""
+    head = answer(FRESH60)
+    assert judge_storing(get(), head, ORIGIN, T + 20) == Keep(60, T + 360, (), 60)
+    assert judge_storing(get(), head, ORIGIN, T + 60) == Skip(Why.ZERO_TTL, 60)
 
 
 def test_skip_tells_what_the_origin_said() -> None:

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from proxy.entry import Variant, variant_id
 from proxy.message import Fields
-from proxy.policy.forwarding import negotiated_encoding
 from proxy.policy.reuse import Choice
 from proxy.policy.vary import ABSENT, accepts_coding, preferred_coding, vary_names, vary_value, vary_values
 from proxy.rules import Rule
@@ -120,11 +119,6 @@ def test_preferred_coding(accept: str | None, coding: str) -> None:
 
 CODING = st.sampled_from(["gzip", "x-gzip", "br", "zstd", "deflate", "identity", "*", "GZIP"])
 WEIGHT = st.sampled_from(["", ";q=0", ";q=0.5", "; q=0.9", ";q=1"])
-
-
-@given(st.lists(st.tuples(CODING, WEIGHT)).map(lambda items: ", ".join(map("".join, items))))
-def test_variants_are_told_apart_by_what_the_origin_is_asked_for(accept: str) -> None:
-    assert preferred_coding(accept) == negotiated_encoding(accept)
 
 
 @given(st.lists(st.tuples(CODING, WEIGHT)).map(lambda items: ", ".join(map("".join, items))))

@@ -22,7 +22,7 @@ async def test_miss_then_hit_with_all_the_headers() -> None:
         origin.answer("/a", headers=CACHED, body=b'{"a":1}')
         first, second = await gateway.get("/a"), await gateway.get("/a")
         assert (first.status, first.verdict, first.tier) == (200, "MISS", None)
-        assert first.header("cache-status") == "cachegate; fwd=uri-miss; stored; detail=uri-miss"
+        assert (first.header("cache-status") or "").startswith("cachegate; fwd=uri-miss; ttl=")
         assert (second.verdict, second.tier, second.body) == ("HIT", "memory", b'{"a":1}')
         assert (second.header("cache-status") or "").startswith("cachegate; hit; ttl=")
         assert second.header("age") is not None

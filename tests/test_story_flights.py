@@ -136,7 +136,8 @@ async def test_a_cut_answer_is_cut_for_everyone_and_kept_nowhere() -> None:
 async def test_no_unproven_end_is_stored_or_made_to_look_proven(end: str) -> None:
     heads = {
         "close": b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nConnection: close\r\n\r\nabc",
-        "chunked-cut": b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+        "chunked-cut": b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"3\r\nabc\r\n",
         "length-cut": b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 9\r\n\r\nabc",
     }
     async with Origin() as origin, running(origin) as gateway:

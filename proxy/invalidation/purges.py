@@ -148,6 +148,18 @@ class Purger:
         self._forget_old_receipts()
         return receipt
 
+    async def invalidate(self, requests: Iterable[PurgeRequest]) -> None:
+        """Apply purges that no operator asked for: nothing is counted and there are no receipts. They hold at once,
+        and outlive this process when this returns."""
+        purges = [
+            Purge(secrets.token_hex(8), each.kind, self._names(each), each.soft, self._clock(), self._log.instance)
+            for each in requests
+        ]
+        written = [self._log.append(purge) for purge in purges]
+        for purge in purges:
+            self._on_purge(purge)
+        await asyncio.gather(*written)
+
     def receipt(self, id: str) -> Receipt | None:
         """A receipt again, for RECEIPT_LIFE seconds."""
         self._forget_old_receipts()

@@ -11,7 +11,6 @@ from functools import lru_cache
 
 from proxy.entry import Pairs
 from proxy.message import Fields, Request, lower_name
-from proxy.policy.fields import weighted
 from proxy.rules import Rule
 
 # For one connection only, whether Connection names them or not (RFC 9110 7.6.1); trailers are not passed on either.
@@ -160,22 +159,6 @@ def upstream_target(base_path: str, strip_prefix: str, target: str) -> str:
         if not target.startswith("/"):
             target = "/" + target
     return base + target
-
-
-_CODINGS = ("zstd", "br", "gzip")  # ours to choose from, the better first
-
-
-def negotiated_encoding(value: str | None) -> str:
-    """The one coding to ask for in place of an Accept-Encoding (RFC 9110 12.5.3): zstd, br, gzip or identity, by the
-    client's weights, the earlier of these where they are equal."""
-    weights = weighted((value or "").replace("x-gzip", "gzip")) or {}
-    rest = weights.get("*", 0.0)
-    best, highest = "identity", weights.get("identity", rest)
-    for coding in reversed(_CODINGS):
-        weight = weights.get(coding, rest)
-        if weight > 0 and weight >= highest:
-            best, highest = coding, weight
-    return best
 
 
 def _nominated(value: str | None) -> frozenset[str]:

@@ -57,15 +57,14 @@ def judge_storing(request: Request, head: Head, rule: Rule, now: float) -> Stori
         or _of_person(request, head, rule, life)
     )
     names = vary_names(fields)
-    if why is None and names is None:
-        why = Why.VARY_STAR
+    if names is None:
+        return Skip(why or Why.VARY_STAR, life.origin)
     initial = initial_age(fields, head.requested_at, head.received_at)
     age = initial + max(0.0, now - head.received_at)
     renewable = bool(conditions(request.method, status, fields))
-    if why is None:
-        why = _of_body(head, rule) or _of_worth(status, rule, life, age, renewable)
-    if why is not None or names is None:
-        return Skip(why or Why.VARY_STAR, life.origin)
+    why = why or _of_body(head, rule) or _of_worth(status, rule, life, age, renewable)
+    if why is not None:
+        return Skip(why, life.origin)
     return Keep(
         lifetime=max(0.0, life.seconds - initial),
         keep_until=keep_until(life, rule, age, now, renewable=renewable),
@@ -164,7 +163,7 @@ def _of_worth(status: int, rule: Rule, life: Lifetime, age: float, renewable: bo
     """What has neither a lifetime, nor a window that somebody named, nor a validator can serve nobody."""
     if life.source in ("none", "no-cache") and not may_guess(status, rule, life.said):
         return Why.STATUS
-    if renewable or life.seconds > age:
+    if renewable:
         return None
     match life.source:
         case "none":

@@ -10,6 +10,7 @@ from aiohttp.http import HttpVersion10, HttpVersion11
 
 from proxy.errors import BadRequest
 from proxy.message import Fields, Request, lower_name
+from proxy.policy.forwarding import received
 from proxy.reasons import Why
 from proxy.server.peers import TrustedProxies
 
@@ -41,6 +42,7 @@ class Reading:
         token = fields.get(TOKEN_FIELD)
         if token is not None:  # it is for us alone: nothing behind this door ever sees it
             fields = fields.without({TOKEN_FIELD})
+        fields = received(fields)
         return Request(
             method=raw.method,
             scheme=scheme,

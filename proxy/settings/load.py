@@ -38,11 +38,12 @@ DOTENV = ".env"
 class Loaded:
     """Valid settings. `sources` tells by path where each comes from: `environment CACHE_TTL`,
     `config/cachegate.yaml:12:5`, `flag --cache-ttl`, `default`; `rules[0]` where a rule stands. Warnings are
-    problems that do not keep the gateway from running."""
+    problems that do not keep the gateway from running; `file` is the YAML file that was read."""
 
     settings: Settings
     sources: Mapping[str, str]
     warnings: tuple[Problem, ...] = ()
+    file: Path | None = None
 
 
 def load(
@@ -77,7 +78,8 @@ def load(
         report.warn(nearest(merged.places, steps), steps, text)
     if report.problems:
         raise ConfigError(tuple(report.problems))
-    return Loaded(settings, _sources(settings, merged), tuple(report.warnings))
+    path = _config_file(config, names, cwd) if data is None else None
+    return Loaded(settings, _sources(settings, merged), tuple(report.warnings), path and (cwd or Path()) / path)
 
 
 def _dotenv(cwd: Path | None, environ: Mapping[str, str], report: Report) -> dict[str, Variable]:
@@ -107,12 +109,20 @@ def _text(path: Path, shown: str, report: Report) -> str | None:
     return None
 
 
-def _file(config: str | Path | None, names: Mapping[str, str], cwd: Path | None, report: Report) -> Layer | None:
-    """The YAML file that was asked for, else the usual one where there is one; None when it cannot be used."""
+def _config_file(config: str | Path | None, names: Mapping[str, str], cwd: Path | None) -> Path | None:
+    """The YAML file that was asked for, else the usual one where there is one."""
     asked = config if config is not None else names.get("CONFIG_FILE") or None
-    if asked is None and (cwd is None or not (cwd / CONFIG_FILE).is_file()):
+    if asked is not None:
+        return Path(asked)
+    return Path(CONFIG_FILE) if cwd is not None and (cwd / CONFIG_FILE).is_file() else None
+
+
+def _file(config: str | Path | None, names: Mapping[str, str], cwd: Path | None, report: Report) -> Layer | None:
+    """What is in the YAML file; None when it cannot be used."""
+    path = _config_file(config, names, cwd)
+    if path is None:
         return {}
-    shown = str(asked if asked is not None else CONFIG_FILE)
+    shown = str(path)
     text = _text((cwd or Path()) / shown, shown, report)
     return None if text is None else file_layer(text, shown, names, report)
 

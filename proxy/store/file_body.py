@@ -26,6 +26,12 @@ class AbsentBody:
         raise StoreError("a scan does not open bodies")
         yield b""
 
+    async def verify(self) -> None:
+        raise StoreError("a scan does not open bodies")
+
+    def share(self) -> "AbsentBody":
+        return self
+
     def close(self) -> None:
         pass
 
@@ -58,7 +64,7 @@ class FileBody:
     may be sent.
     """
 
-    __slots__ = ("_directory", "_file", "_on_damage", "_proof", "_sum", "offset", "size")
+    __slots__ = ("_directory", "_expected", "_file", "_on_damage", "_proof", "offset", "size")
 
     data = None
 
@@ -69,7 +75,7 @@ class FileBody:
         self.size = expected.body_size
         self._directory = directory
         self._file = file
-        self._sum = expected.body_sum
+        self._expected = expected
         self._proof = proof
         self._on_damage = on_damage
 
@@ -81,7 +87,7 @@ class FileBody:
         """Hold the body against its checksum, once per file and process; StoreError when it is damaged."""
         if self._proof.sound:
             return
-        if await self._directory.run(self._computed_sum) != self._sum:
+        if await self._directory.run(self._computed_sum) != self._expected.body_sum:
             self._on_damage()
             raise StoreError("a stored body is damaged")
         self._proof.sound = True
@@ -90,6 +96,9 @@ class FileBody:
         await self.verify()
         for position, size in _steps(start, end, self.size):
             yield await self._directory.run(self._file.read, size, self.offset + position)
+
+    def share(self) -> "FileBody":
+        return FileBody(self._directory, self._file.share(), self.offset, self._expected, self._proof, self._on_damage)
 
     def close(self) -> None:
         self._file.close()
@@ -127,6 +136,12 @@ class SpoolBody:
     async def read(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         for position, size in _steps(start, end, self.size):
             yield await self.temp.directory.run(self.temp.read, position, position + size)
+
+    async def verify(self) -> None:
+        pass
+
+    def share(self) -> "SpoolBody":
+        raise StoreError("a recording's spool has one owner")
 
     def close(self) -> None:
         """Give the file back; it is gone unless a store has made it a record."""

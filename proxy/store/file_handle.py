@@ -77,6 +77,11 @@ class OpenFile:
                 data += more
             return data
 
+    def share(self) -> "OpenFile":
+        """The same file for another owner to close; StoreError when it has been closed."""
+        with self.held() as fd, disk_errors("dup"):
+            return OpenFile(os.dup(fd), self.size)
+
     def close(self) -> None:
         """Give the descriptor back, now or after the last read under way; idempotent."""
         with self._lock:

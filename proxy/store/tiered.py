@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.entry import Entry, Found, Select
+from proxy.errors import StoreError
 from proxy.outcome import Tier
 from proxy.store import Store
 from proxy.store.guarded import Sweeps
-from proxy.store.memory import MemoryStore
+from proxy.store.memory import MemoryStore, Slot
 from proxy.store.shelves import hash_of
 
 MAX_PROMOTIONS = 64  # under way at once; beyond that an entry stays where it is until it is asked for again
@@ -71,6 +72,10 @@ class Tiered:
         near = (Tier.MEMORY,) if self._memory is not None else ()
         return near + tuple(tier for tier, _ in self._far)
 
+    def drop(self, tier: Tier) -> None:
+        """Go on without a far tier that cannot work."""
+        self._far = tuple((name, store) for name, store in self._far if name is not tier)
+
     def lookups(self, tier: Tier) -> Lookups:
         """Hits and misses of one tier; zeros when it is off."""
         if tier is Tier.MEMORY and self._memory is not None:
@@ -106,6 +111,9 @@ class Tiered:
                 self._lookups[tier].misses += 1
                 entry.body.close()
                 await store.delete(entry.key)
+                continue
+            if not await _readable(entry):
+                self._lookups[tier].misses += 1
                 continue
             self._lookups[tier].hits += 1
             self._promote(entry, self._far[:number])
@@ -176,6 +184,11 @@ class Tiered:
         near: tuple[tuple[Tier, Store], ...] = ((Tier.MEMORY, self._memory),) if self._memory is not None else ()
         return near + self._far
 
+    def _dead(self, slot: Slot) -> bool:
+        """Whether a purge that came since it was looked at last took it away."""
+        checked = slot.checked if slot.ended_at is None else 0
+        return self._standing.ended(slot.entry, max(checked, 0)) == -math.inf
+
     def _gone(self, entry: Entry) -> bool:
         return self._standing.ended(entry) == -math.inf
 
@@ -213,8 +226,18 @@ class Tiered:
     async def _sweep_purged(self, memory: MemoryStore) -> int:
         went = 0
         for number, slot in enumerate(memory.slots(), 1):
-            if slot.checked != self._standing.head and self._gone(slot.entry):
+            if slot.checked != self._standing.head and self._dead(slot):
                 went += memory.remove(slot)
             if number % SWEEP_BATCH == 0:
                 await asyncio.sleep(0)
         return went
+
+
+async def _readable(entry: Entry) -> bool:
+    """Whether a body that lies on disk is whole; a client that was sent its head could not be told any more."""
+    try:
+        await entry.body.verify()
+    except StoreError:
+        entry.body.close()
+        return False
+    return True

@@ -68,6 +68,11 @@ class ReplicaPool:
         self._monotonic = monotonic
         self._health = HealthCheck(self.replicas, health_check) if health_check else None
 
+    @property
+    def busy(self) -> bool:
+        """Whether any call is under way."""
+        return self.counts.in_flight > 0
+
     def start(self) -> None:
         """Begin the health checks, where there are any; needs a running loop. They end with `close`."""
         if self._health is not None:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from proxy.message import Fields, Head, Upload
 
@@ -57,6 +57,7 @@ class Frame:
     code: int = 1000
 
 
+@runtime_checkable
 class Link(Protocol):
     """An open websocket to the origin, which has answered 101."""
 

@@ -1,17 +1,41 @@
 """From a request and its rule to a call on the right service: fields made anew, path mapped, loop mark set."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
 
 from proxy.entry import Pairs
+from proxy.errors import Fault, UpstreamError
 from proxy.message import Request
-from proxy.policy.forwarding import negotiated_encoding, outgoing, upstream_target
+from proxy.policy.forwarding import outgoing, upstream_target
+from proxy.policy.vary import negotiates, preferred_coding
 from proxy.rules import Rule
 from proxy.upstream.protocol import Answer, Call, Connector, Link, Upstream
 
+RETIRING = 0.5  # seconds between two looks at services that are being replaced
 
-class Service(Upstream, Connector):
+
+class Service(Upstream, Connector, Protocol):
     """An upstream that takes websockets too."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether any call is under way."""
+        ...
+
+    def start(self) -> None:
+        """Begin what runs beside the calls; needs a running loop."""
+        ...
+
+
+class Watch(Protocol):
+    """Hears of every call: when it begins, and when its head has come or it failed, after how many seconds."""
+
+    def began(self) -> None: ...
+
+    def ended(self, fault: Fault | None, seconds: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,33 +51,64 @@ class Route:
 
 
 class Routes:
-    """The services by the names that rules use; "" is the main one."""
+    """The services by the names that rules use; "" is the main one. `via_name` marks what passed here."""
 
-    def __init__(self, routes: Mapping[str, Route], via_name: str) -> None:
+    def __init__(
+        self,
+        routes: Mapping[str, Route],
+        via_name: str,
+        watch: Watch,
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._routes = routes
         self._via_name = via_name
+        self._watch = watch
+        self._timer = timer
 
-    async def send(self, request: Request, rule: Rule) -> Answer:
-        """Pass a request on as it came: its target, its body, its own conditions."""
-        return await self._route(rule).service.fetch(self._call(request, rule, request.target))
+    async def send(self, request: Request, rule: Rule, target: str | None = None) -> Answer:
+        """Pass a request on as it came, its own conditions and body included; `target`: as it is keyed."""
+        return await self._fetch(rule, self._call(request, rule, target or request.target))
 
     async def fetch(
         self, request: Request, rule: Rule, target: str, *, drop: frozenset[str], extra: Pairs, behind: bool
     ) -> Answer:
         """Ask for what the cache wants: `target` as keyed, without the fields in `drop`, with our own in `extra`.
         `behind`: nobody waits for it, so no client's address goes with it."""
-        if rule.normalise_encoding and "accept-encoding" not in rule.key.headers:
-            encoding = negotiated_encoding(request.fields.get("accept-encoding"))
-            drop, extra = drop | {"accept-encoding"}, (*extra, ("Accept-Encoding", encoding))
-        call = self._call(request, rule, target, drop=drop, extra=extra, behind=behind)
-        return await self._route(rule).service.fetch(call)
+        if negotiates(rule):
+            extra = (*extra, ("Accept-Encoding", preferred_coding(request.fields.get("accept-encoding"))))
+        return await self._fetch(rule, self._call(request, rule, target, drop=drop, extra=extra, behind=behind))
 
     async def connect(self, request: Request, rule: Rule) -> Link | Answer:
         """Pass a websocket upgrade on."""
-        return await self._route(rule).service.connect(self._call(request, rule, request.target))
+        return await self._routes[rule.upstream].service.connect(self._call(request, rule, request.target))
 
-    def _route(self, rule: Rule) -> Route:
-        return self._routes[rule.upstream]
+    def start(self) -> None:
+        for route in self._routes.values():
+            route.service.start()
+
+    async def retire(self) -> None:
+        """Close once nothing is under way any more: others have taken the place of these services."""
+        while any(route.service.busy for route in self._routes.values()):  # noqa: ASYNC110
+            await asyncio.sleep(RETIRING)
+        await self.close()
+
+    async def close(self) -> None:
+        for route in self._routes.values():
+            await route.service.close()
+
+    async def _fetch(self, rule: Rule, call: Call) -> Answer:
+        began = self._timer()
+        self._watch.began()
+        fault: Fault | None = Fault.RESET  # unless we learn better: a client that leaves ends the call
+        try:
+            answer = await self._routes[rule.upstream].service.fetch(call)
+            fault = None
+            return answer
+        except UpstreamError as error:
+            fault = error.fault
+            raise
+        finally:
+            self._watch.ended(fault, self._timer() - began)
 
     def _call(
         self,
@@ -65,23 +120,20 @@ class Routes:
         extra: Pairs = (),
         behind: bool = False,
     ) -> Call:
-        route = self._route(rule)
+        route = self._routes[rule.upstream]
         fields = outgoing(
-            replace(request, client="") if behind else request,
+            request,
             via_name=self._via_name,
             added=route.added,
             forward_client_ip=route.forward_client_ip and not behind,
             drop=drop,
             extra=extra,
+            rule=rule,
         )
         return Call(
             method=request.method,
             target=upstream_target(route.base_path, route.strip_prefix, target),
             fields=fields,
             body=request.body,
-            host=request.host if route.preserve_host else None,
+            host=request.host if route.preserve_host and rule.key.host else None,
         )
-
-    async def close(self) -> None:
-        for route in self._routes.values():
-            await route.service.close()

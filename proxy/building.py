@@ -1,0 +1,160 @@
+"""Single parts, made from their sections of the settings."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from proxy.errors import ConfigError, Problem
+from proxy.pipeline import Limits as StoryLimits
+from proxy.recording import OpenSpool, Recording, Spool
+from proxy.server.connections import Limits
+from proxy.server.listening import ServerTls
+from proxy.server.peers import TrustedProxies
+from proxy.server.requests import Reading
+from proxy.server.uploads import Uploads
+from proxy.settings.model import Settings
+from proxy.settings.sections import UpstreamSettings
+from proxy.store.file import FileStore
+from proxy.store.memory import MemoryStore
+from proxy.store.spool import open_spool
+from proxy.upstream.attempt import Timeouts
+from proxy.upstream.health import Check
+from proxy.upstream.routes import Route, Routes, Watch
+from proxy.upstream.service import service
+from proxy.upstream.tls import tls_context
+
+IN_MEMORY = 1 << 20  # bytes of an answer under way that are held before they go to a spool
+
+Clock = Callable[[], float]
+
+
+def memory_store(settings: Settings, clock: Clock) -> MemoryStore | None:
+    """The memory tier, None when it is off."""
+    memory = settings.memory
+    if not memory.on:
+        return None
+    return MemoryStore(
+        max_entries=memory.max_entries,
+        max_bytes=memory.max_bytes,
+        max_object=memory.max_object,
+        eviction=memory.eviction,
+        ttl=memory.ttl,
+        variants=settings.limits.variants,
+        clock=clock,
+    )
+
+
+def file_store(settings: Settings, clock: Clock) -> FileStore | None:
+    """The file tier, not opened yet; None when it is off. The token and the journal lie beside its own directory."""
+    file = settings.file
+    if not file.on:
+        return None
+    return FileStore(
+        file.dir / "answers",
+        max_bytes=file.max_bytes,
+        max_object=file.max_object,
+        eviction=file.eviction,
+        variants=settings.limits.variants,
+        clock=clock,
+    )
+
+
+def recording(settings: Settings, spool: OpenSpool | None) -> Recording:
+    """An empty one. Without a spool an answer is given up when memory would not take it."""
+    if spool is None:
+        limit = settings.memory.max_object if settings.memory.on else 0
+        return Recording(memory=limit, limit=limit)
+    limit = max(settings.file.max_object, settings.memory.max_object if settings.memory.on else 0)
+    return Recording(memory=IN_MEMORY, limit=limit, open_spool=spool)
+
+
+def spool_of(file: FileStore) -> OpenSpool:
+    async def opened() -> Spool | None:
+        return await open_spool(file.directory)
+
+    return opened
+
+
+def routes(settings: Settings, via_name: str, watch: Watch, clock: Clock) -> Routes:
+    """Every service by name, "" the main one."""
+    services = {"": settings.upstream, **settings.upstreams}
+    return Routes({name: _route(name, section, clock) for name, section in services.items()}, via_name, watch)
+
+
+def _route(name: str, section: UpstreamSettings, clock: Clock) -> Route:
+    place = f"upstreams.{name}" if name else "upstream"
+    secure = any(url.startswith("https:") for url in section.url)
+    check = section.health_check
+    pool = service(
+        section.url,
+        timeouts=Timeouts(
+            section.connect_timeout, section.first_byte_timeout, section.read_timeout, section.total_timeout
+        ),
+        tls=tls_context(section.ca_file, section.verify_tls, section.client_cert, section.client_key, place=place)
+        if secure
+        else None,
+        max_connections=section.max_connections,
+        max_in_flight=section.max_in_flight,
+        max_queue=section.max_queue,
+        retries=section.retries,
+        health_check=Check(check.path, check.interval, check.healthy, check.unhealthy) if check else None,
+        wall=clock,
+        monotonic=time.monotonic,
+    )
+    return Route(
+        pool,
+        base_path=urlsplit(section.url[0]).path,
+        strip_prefix=section.strip_prefix or "",
+        added=tuple((header, secret.get_secret_value()) for header, secret in section.headers.items()),
+        preserve_host=section.preserve_host,
+        forward_client_ip=section.forward_client_ip,
+    )
+
+
+def story_limits(settings: Settings) -> StoryLimits:
+    return StoryLimits(settings.limits.key_body, settings.flight.wait, settings.upstream.total_timeout or 300.0)
+
+
+def door_limits(settings: Settings, connections: int) -> Limits:
+    """`connections` is what the operating system allows."""
+    limits, timeouts = settings.limits, settings.timeouts
+    return Limits(
+        request_line=limits.request_line,
+        header=limits.header,
+        header_count=limits.header_count,
+        connections=min(limits.connections, connections),
+        head=timeouts.head,
+        keep_alive=timeouts.keep_alive,
+    )
+
+
+def reading(settings: Settings, trusts: Callable[[str], bool]) -> Reading:
+    return Reading(TrustedProxies(settings.listen.trusted_proxies), trusts, settings.limits.headers)
+
+
+def uploads(settings: Settings) -> Uploads:
+    return Uploads(max_body=settings.limits.body, idle=settings.timeouts.body_idle)
+
+
+def server_tls(settings: Settings) -> ServerTls | None:
+    """Our certificate, None for plain HTTP."""
+    listen = settings.listen
+    if listen.tls_cert is None:
+        return None
+    return ServerTls(Path(listen.tls_cert), listen.tls_key)
+
+
+def refuse_own_address(settings: Settings, own: list[tuple[str, int]]) -> None:
+    """ConfigError when an upstream is the gateway itself: each request would come back for ever."""
+    local = {"127.0.0.1", "localhost", "::1"}
+    wildcards = {"0.0.0.0", "::"}  # noqa: S104
+    for name, section in {"": settings.upstream, **settings.upstreams}.items():
+        for url in section.url:
+            parts = urlsplit(url)
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+            for host, own_port in own:
+                same = parts.hostname == host or (parts.hostname in local and host in local | wildcards)
+                if port == own_port and same:
+                    place = f"upstreams.{name}.url" if name else "upstream.url"
+                    raise ConfigError((Problem(place, f"{url} is the gateway's own address; name the API behind it"),))

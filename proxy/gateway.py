@@ -1,0 +1,315 @@
+"""One instance: concrete classes put together. Nothing else names them but `building` and `wiring`."""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+
+from aiohttp import web
+
+from proxy import building
+from proxy.configuration import Configuration
+from proxy.errors import StoreError
+from proxy.fetching import Fetching
+from proxy.flight import Lately
+from proxy.insight.inventory import Inventory
+from proxy.invalidation.local import LocalLog
+from proxy.invalidation.purges import Purger, PurgeRequest
+from proxy.invalidation.records import Kind, url_name
+from proxy.message import Fields, Request
+from proxy.observe.collector import registry
+from proxy.observe.counters import Counters
+from proxy.observe.figures import Figures, TierFigures
+from proxy.observe.logs import LineWriter
+from proxy.outcome import Tier
+from proxy.pipeline import Pipeline
+from proxy.policy.keys import Keyed, derive, url_forms
+from proxy.reasons import Why
+from proxy.recording import Recording
+from proxy.replying import Replying
+from proxy.rules import RuleTable
+from proxy.server.access_log import AccessLog, Redaction, bookkeeping
+from proxy.server.admin.config import config_pages
+from proxy.server.admin.entries import entry_pages
+from proxy.server.admin.metrics import metrics_page
+from proxy.server.admin.pages import Page, Pages
+from proxy.server.admin.port import admin_front, aliases
+from proxy.server.admin.probes import Readiness, probe_pages
+from proxy.server.admin.purge import PurgeVerb, purge_pages
+from proxy.server.admin.redis import no_redis_pages
+from proxy.server.admin.rights import Rights
+from proxy.server.admin.stats import stats_page
+from proxy.server.admin.token import admin_token
+from proxy.server.connections import application
+from proxy.server.front import Doorway, Front
+from proxy.settings.compile import compile_rules
+from proxy.settings.load import Loaded
+from proxy.settings.model import Settings
+from proxy.store import Store
+from proxy.store.guarded import Guarded, Health
+from proxy.store.tiered import Tiered
+from proxy.tasks import Tasks
+
+_log = logging.getLogger("cachegate")
+
+
+class Gateway:
+    """One instance: every part of it, started and closed together. `clock` is wall time in seconds.
+
+    Making one takes the journal and the admin token; `start` takes the cache directory. `source` reads the settings
+    again for a reload; `access` is where access log lines go.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | Loaded,
+        *,
+        source: Callable[[], Loaded] | None = None,
+        access: LineWriter | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        loaded = settings if isinstance(settings, Loaded) else Loaded(settings, {})
+        self.settings = loaded.settings
+        self.name = self.settings.listen.name or f"cachegate-{secrets.token_hex(2)}"
+        self.tasks = Tasks(_unexpected)
+        self.counters = Counters()
+        self.readiness = Readiness()
+        self._clock = clock
+        self._sweeper: asyncio.Task[None] | None = None
+        secret = self.settings.admin.token
+        self.token = admin_token(secret.get_secret_value() if secret else None, self.settings.admin.token_file)
+        self.log = LocalLog(self.settings.admin.token_file.parent / "journal", self.settings.journal.records)
+        self.journal = self.log.open()
+        self._build_tiers()
+        self._build_story()
+        self.configuration = Configuration(loaded, source, self.apply)
+        self._build_doors(access)
+
+    # -- parts -----------------------------------------------------------------------------------------------------
+
+    def _build_tiers(self) -> None:
+        self.memory = building.memory_store(self.settings, self._clock)
+        self.file = building.file_store(self.settings, self._clock)
+        self.file_off = ""
+        self._stores: dict[Tier, Store] = {}
+        if self.memory is not None:
+            self._stores[Tier.MEMORY] = self.memory
+        if self.file is not None:
+            self._stores[Tier.FILE] = Guarded(self.file, "file", self._file_changed, clock=time.monotonic)
+        far = [(tier, store) for tier, store in self._stores.items() if tier is not Tier.MEMORY]
+        self.tiered = Tiered(self.memory, far, self.journal, clock=self._clock, spawn=self._promote)
+
+    def _build_story(self) -> None:
+        settings = self.settings
+        uncacheable: Lately[Why] = Lately(settings.flight.uncacheable, self._clock)
+        self.routes = building.routes(settings, self.name, self.counters.upstream, self._clock)
+        self.fetching = Fetching(self.routes, self.tiered, self.journal, self._record, uncacheable, self._clock)
+        self.pipeline = Pipeline(
+            table=RuleTable(*compile_rules(settings)),
+            shelves=self.tiered,
+            standing=self.journal,
+            routes=self.routes,
+            fetching=self.fetching,
+            invalidate=self._invalidate,
+            uncacheable=uncacheable,
+            tasks=self.tasks,
+            limits=building.story_limits(settings),
+            replying=Replying(self.name),
+            clock=self._clock,
+        )
+        self.purger = Purger(
+            self.log,
+            self._clock,
+            forms=lambda host, target: url_forms(self.pipeline.table, host, target),
+            drop=self._drop,
+            scan_memory=lambda: [slot.entry for slot in self.memory.slots()] if self.memory is not None else [],
+            on_purge=lambda purge: self.counters.purged(purge.kind.value),
+        )
+        self.inventory = Inventory(self.tiered, self._stores, self.memory, lambda: self.pipeline.table, self._clock)
+
+    def _build_doors(self, access: LineWriter | None) -> None:
+        settings, admin = self.settings, self.settings.admin
+        rights = Rights(self.token.value)
+        pages, verb = self._pages(), PurgeVerb(self.purger)
+        doorway = Doorway(
+            self.name,
+            building.reading(settings, rights.trusts),
+            building.uploads(settings),
+            settings.timeouts.send_idle,
+        )
+        form = settings.log.format or "json"
+        log = AccessLog(access, form, Redaction(settings.log.redact_query)) if access and settings.log.access else None
+        here = Pages(pages if admin.port is None else [], rights, prefix=self._public_prefix, purge=verb)
+        self.front = Front(
+            self.pipeline, here, doorway, self.counters, bookkeeping(self.counters, log), clock=self._clock
+        )
+        self.admin_front: Front | None = None
+        if admin.port is not None:
+            alone = Pages(pages, rights, prefix=admin.prefix, purge=verb, aliases=aliases(admin.prefix), alone=True)
+            self.admin_front = admin_front(alone, doorway)
+
+    @property
+    def _public_prefix(self) -> str | None:
+        return self.settings.admin.prefix if self.settings.admin.port is None else None
+
+    def _pages(self) -> tuple[Page, ...]:
+        admin = self.settings.admin
+        open_metrics = admin.metrics == "open" and admin.port is not None
+        return (
+            *probe_pages(self.readiness),
+            stats_page(self.counters, self.measure, started=time.monotonic()),
+            metrics_page(registry(self.counters, self.measure), open_to_all=open_metrics),
+            *no_redis_pages(),
+            *entry_pages(self.inventory),
+            *purge_pages(self.purger, self.inventory, self._clear),
+            *config_pages(self.configuration),
+        )
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Take the cache directory and begin what runs beside requests. A directory that cannot be used is one line
+        in the log and a tier that is off."""
+        if self.file is not None:
+            try:
+                await self.file.open()
+            except StoreError as error:
+                self.file_off = str(error)
+                self.tiered.drop(Tier.FILE)
+                del self._stores[Tier.FILE]
+                self.file = None
+                _log.error("the file tier is off: %s", error)
+        if not self.log.durable:
+            _log.warning("purges do not outlive this process: %s", self.log.reason)
+        self.routes.start()
+        self._sweeper = asyncio.create_task(self._sweep_for_ever(), name="sweep")
+        self.readiness.started = True
+
+    async def close(self) -> None:
+        """Let fetches end for a moment, then close everything."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+        await self.tasks.close()
+        await self.tiered.close()
+        await self.routes.close()
+        await self.log.close()
+
+    def app(self) -> web.Application:
+        """The gateway as an aiohttp application that starts and closes it."""
+        limits = building.door_limits(self.settings, self.settings.limits.connections)
+        app = application(self.front, limits)
+
+        async def whole_life(_: web.Application) -> AsyncIterator[None]:
+            await self.start()
+            yield
+            await self.close()
+
+        app.cleanup_ctx.append(whole_life)
+        return app
+
+    async def sweep(self) -> int:
+        """Reclaim what nobody can want any more; how many entries went."""
+        return await self.tiered.sweep()
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.cache.cleanup_interval)
+            try:
+                await self.sweep()
+            except Exception:
+                _log.exception("a sweep failed")
+
+    # -- what the parts ask of each other --------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for flights to land."""
+        return self.pipeline.waiting
+
+    def measure(self) -> Figures:
+        """How the tiers stand; their lookups are brought into the counters on the way."""
+        for tier in self._stores:
+            seen, counted = self.tiered.lookups(tier), self.counters.tiers[tier]
+            counted.hits, counted.misses = seen.hits, seen.misses
+        figures: dict[Tier, TierFigures] = {}
+        memory, file = self.settings.memory, self.settings.file
+        if (near := self.memory) is not None:
+            figures[Tier.MEMORY] = TierFigures(near.entries, near.bytes, memory.max_bytes, near.evictions)
+        if (far := self.file) is not None:
+            self.counters.tiers[Tier.FILE].errors = self._file_errors()
+            figures[Tier.FILE] = TierFigures(far.entries, far.bytes, file.max_bytes, far.evictions, self.file_off)
+        elif file.on:
+            figures[Tier.FILE] = TierFigures(max_bytes=file.max_bytes, off=self.file_off)
+        return Figures(figures, tuple(far.names()) if far is not None else ())
+
+    def _file_errors(self) -> int:
+        guarded = self._stores.get(Tier.FILE)
+        return guarded.errors if isinstance(guarded, Guarded) else 0
+
+    def apply(self, loaded: Loaded) -> None:
+        """Let what can change hold from the next request on. ConfigError leaves everything as it was."""
+        settings = loaded.settings
+        table = RuleTable(*compile_rules(settings))
+        if (settings.upstream, settings.upstreams) != (self.settings.upstream, self.settings.upstreams):
+            routes = building.routes(settings, self.name, self.counters.upstream, self._clock)
+            routes.start()
+            self.tasks.spawn(self.routes.retire(), "retire")
+            self.routes = routes
+        self.pipeline.change(table, self.routes, building.story_limits(settings))
+        self.fetching.change(self.routes)
+        logging.getLogger().setLevel(settings.log.level.upper())
+        self.settings = settings
+
+    def _record(self) -> Recording:
+        return building.recording(self.settings, building.spool_of(self.file) if self.file is not None else None)
+
+    def _promote(self, work: Coroutine[None, None, None]) -> object:
+        return self.tasks.spawn(work, "promote")
+
+    def _file_changed(self, health: Health, reason: str) -> None:
+        self.file_off = reason
+        if health is Health.READY:
+            _log.info("the file tier works again")
+        else:
+            _log.error("the file tier is in trouble: %s", reason)
+
+    async def _invalidate(
+        self, named: tuple[tuple[str, str], ...], patterns: tuple[str, ...], tags: tuple[str, ...]
+    ) -> None:
+        wanted = {
+            Kind.URL: tuple(url_name(host, target) for host, target in named),
+            Kind.PATTERN: patterns,
+            Kind.TAG: tags,
+        }
+        await self.purger.invalidate([PurgeRequest(kind, names) for kind, names in wanted.items() if names])
+
+    async def _clear(self, tier: Tier | None, pattern: str | None) -> int:
+        """One tier is emptied here; all of them are purged, so that nothing under way brings back what went."""
+        if tier is None:
+            kind, names = (Kind.ALL, ()) if pattern is None else (Kind.PATTERN, (pattern,))
+            went = await self.inventory.clear(None, pattern)
+            await self.purger.invalidate([PurgeRequest(kind, names)])
+            return went
+        return await self.inventory.clear(tier, pattern)
+
+    async def _drop(self, kind: Kind, names: Sequence[str]) -> None:
+        """Free the space of what keys, or the plain requests for urls, name; the journal has ended all of it."""
+        for name in names:
+            if kind is Kind.KEY:
+                await self.tiered.delete(name)
+                continue
+            host, _, target = name.partition("|")
+            for scheme in ("http", "https"):
+                request = Request("GET", scheme, host, target, _NO_FIELDS)
+                keyed = derive(request, self.pipeline.table.match(request))
+                if isinstance(keyed, Keyed):
+                    await self.tiered.delete(keyed.hash)
+
+
+def _unexpected(name: str, error: BaseException) -> None:
+    _log.error("%s failed unexpectedly", name or "a task", exc_info=error)
+
+
+_NO_FIELDS = Fields()
