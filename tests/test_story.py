@@ -56,7 +56,7 @@ async def test_patterns_and_their_ttls() -> None:
         clock.advance(0.9)
         assert await verdicts(gateway, *both) == ["HIT", "HIT"]
         clock.advance(0.3)
-        assert await verdicts(gateway, *both) == ["MISS", "HIT"]
+        assert await verdicts(gateway, *both) == ["EXPIRED", "HIT"]
         assert await verdicts(gateway, "/users", "/users") == ["MISS", "MISS"]  # no rule's pattern, no freshness
 
 
@@ -139,7 +139,7 @@ async def test_tiers_in_order_with_promotion_of_the_remaining_life(tmp_path: Pat
             ("HIT", "memory", "20"),
         ]
         clock.advance(41)
-        assert await verdicts(gateway, "/a") == ["MISS"]
+        assert await verdicts(gateway, "/a") == ["EXPIRED"]
         assert origin.count("/a") == 2
 
 
@@ -241,7 +241,7 @@ async def test_stale_if_error(trouble: str) -> None:
         assert (got.status, got.verdict, got.body, got.detail) == (200, "STALE", b"good", "stale-if-error")
         clock.advance(301)
         late = await gateway.get("/a")
-        assert (late.status, late.verdict) == ((503, "EXPIRED") if trouble == "503" else (502, "EXPIRED"))
+        assert (late.status, late.verdict) == ((503, "MISS") if trouble == "503" else (502, "MISS"))
 
 
 async def test_must_revalidate_forbids_stale_on_error() -> None:

@@ -24,6 +24,7 @@ from proxy.wiring import Gateway
 from tests.support.origin import Origin
 
 TOKEN = "test-token"
+HOST = "site.example"
 
 
 class Clock:
@@ -81,8 +82,9 @@ class Client:
         return int(self.url.rpartition(":")[2])
 
     async def ask(self, method: str, target: str, headers: Mapping[str, str] | None = None, data: Any = None) -> Got:
+        said = {"Host": HOST, **(headers or {})}  # the port is another one at each start, and part of every key
         async with self._session.request(
-            method, URL(self.url + target, encoded=True), headers=headers, data=data, allow_redirects=False
+            method, URL(self.url + target, encoded=True), headers=said, data=data, allow_redirects=False
         ) as answer:
             body = await answer.read()
             pairs = tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in answer.raw_headers)
