@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from proxy.errors import ConfigError, Problem
-from proxy.pipeline import Limits as StoryLimits
+from proxy.flying import Patience
 from proxy.recording import OpenSpool, Recording, Spool
 from proxy.server.connections import Limits
 from proxy.server.listening import ServerTls
@@ -112,8 +112,8 @@ def _route(name: str, section: UpstreamSettings, clock: Clock) -> Route:
     )
 
 
-def story_limits(settings: Settings) -> StoryLimits:
-    return StoryLimits(settings.limits.key_body, settings.flight.wait, settings.upstream.total_timeout or 300.0)
+def patience(settings: Settings) -> Patience:
+    return Patience(settings.flight.wait, settings.upstream.total_timeout or 300.0)
 
 
 def door_limits(settings: Settings, connections: int) -> Limits:

@@ -40,18 +40,34 @@ class Start:
     began: float
 
 
-@dataclass(slots=True, eq=False)
-class Trip:
-    """One request's way upstream on a cached route. `behind`: nobody waits for it."""
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A request on a cached route; `content` is its body where that is part of the key."""
 
     request: Request
     rule: Rule
     keyed: Keyed
-    content: bytes | None  # of the request, where it is part of the key
+    content: bytes | None
+    arrived: float
+
+    @property
+    def company(self) -> str:
+        """Who may share a fetch. Requests that carry something bound to a person, which the key does not cover, never
+        fly with the others, nor teach them anything: whether they may share an answer is decided by other clauses
+        (RFC 9111 3.5)."""
+        key = self.keyed.hash
+        return key if uncovered(self.request, self.rule) is None else f"{key}+personal"
+
+
+@dataclass(slots=True, eq=False)
+class Trip:
+    """One visit's way upstream. `behind`: nobody waits for it; `left`: its client went away before the landing."""
+
+    visit: Visit
     found: Found | None
     decision: Fetch
     behind: bool = False
-    left: bool = False  # its client went away before the landing
+    left: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +170,7 @@ class Fetching:
             answer, landing = await self._ask(trip, start, conditional=False)
         match landing:
             case Kept():
-                self._uncacheable.forget(uncacheable_key(trip))
+                self._uncacheable.forget(trip.visit.company)
                 if not flight.land(landing) or trip.behind or trip.left:
                     landing.reader.leave()
                 if flight.landing is landing:
@@ -162,7 +178,7 @@ class Fetching:
                 else:
                     await answer.close()
             case Skipped(skip=skip):
-                self._uncacheable.learn(uncacheable_key(trip), skip.why)
+                self._uncacheable.learn(trip.visit.company, skip.why)
                 if not flight.land(landing) or trip.behind or trip.left:
                     await answer.close()
             case Confirmed(found=found):
@@ -178,9 +194,9 @@ class Fetching:
         """One exchange and what it means; None when the 304 fits nothing that we have."""
         found = trip.found if conditional else None
         answer = await self._routes.fetch(
-            trip.request,
-            trip.rule,
-            trip.keyed.target,
+            trip.visit.request,
+            trip.visit.rule,
+            trip.visit.keyed.target,
             drop=_WHOLE,
             extra=validators(found.entry) if found else (),
             behind=trip.behind,
@@ -199,7 +215,7 @@ class Fetching:
         seconds = now - start.began
         if trip.found is not None:
             fallback = trip.decision.fallback
-            match judge_renewal(trip.found.entry, head, trip.rule, now, fallback=fallback):
+            match judge_renewal(trip.found.entry, head, trip.visit.rule, now, fallback=fallback):
                 case Renewed(entry, personal) if asked is not None:
                     found = Found(replace(entry, position=start.position), trip.found.tier)
                     return Confirmed(found, trip.found.entry, personal, trip, seconds)
@@ -210,7 +226,7 @@ class Fetching:
                 case Replaced():
                     pass
         head = replace(head, fields=dated(head, response_fields(head.fields)))
-        match judge_storing(trip.request, head, trip.rule, now):
+        match judge_storing(trip.visit.request, head, trip.visit.rule, now):
             case Keep() if trip.found is not None and not may_replace(trip.found.entry, head):
                 return Skipped(head, Skip(Why.STATUS), trip, answer, seconds)
             case Keep() as keep:
@@ -222,8 +238,8 @@ class Fetching:
 
     def _entry(self, trip: Trip, head: Head, keep: Keep, position: Position) -> Entry:
         return Entry(
-            hash=trip.keyed.hash,
-            parts=trip.keyed.parts,
+            hash=trip.visit.keyed.hash,
+            parts=trip.visit.keyed.parts,
             status=head.status,
             phrase=head.phrase,
             fields=head.fields,
@@ -232,8 +248,8 @@ class Fetching:
             keep_until=keep.keep_until,
             body=BytesBody(b""),
             vary=keep.vary,
-            rule=trip.rule.name,
-            tags=tags_of(trip.rule, trip.request, trip.keyed, head.fields, trip.content).kept,
+            rule=trip.visit.rule.name,
+            tags=tags_of(trip.visit.rule, trip.visit.request, trip.visit.keyed, head.fields, trip.visit.content).kept,
             position=position,
         )
 
@@ -271,22 +287,11 @@ class Fetching:
 
     async def _store(self, kept: Kept, trip: Trip) -> None:
         recording = kept.recording
-        skip = Skip(Why.MAX_SIZE) if recording.given_up else judge_size(trip.rule, recording.size)
+        skip = Skip(Why.MAX_SIZE) if recording.given_up else judge_size(trip.visit.rule, recording.size)
         if skip is not None:
-            self._uncacheable.learn(uncacheable_key(trip), skip.why)
+            self._uncacheable.learn(trip.visit.company, skip.why)
         else:
             await self._shelf.put(replace(kept.entry, body=recording.body()))
-
-
-def uncacheable_key(trip: Trip) -> str:
-    """Requests that carry something bound to a person never fly with the others, nor teach them anything: whether
-    they may share an answer is decided by other clauses (RFC 9111 3.5)."""
-    return company(trip.request, trip.rule, trip.keyed)
-
-
-def company(request: Request, rule: Rule, keyed: Keyed) -> str:
-    """The key, and whether the request is bound to a person in a way that the key does not cover."""
-    return keyed.hash if uncovered(request, rule) is None else f"{keyed.hash}+personal"
 
 
 def in_trouble(status: int) -> UpstreamError:

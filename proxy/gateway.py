@@ -13,6 +13,7 @@ from proxy.configuration import Configuration
 from proxy.errors import StoreError
 from proxy.fetching import Fetching
 from proxy.flight import Lately
+from proxy.flying import Flying
 from proxy.insight.inventory import Inventory
 from proxy.invalidation.local import LocalLog
 from proxy.invalidation.purges import Purger, PurgeRequest
@@ -105,17 +106,24 @@ class Gateway:
         uncacheable: Lately[Why] = Lately(settings.flight.uncacheable, self._clock)
         self.routes = building.routes(settings, self.name, self.counters.upstream, self._clock)
         self.fetching = Fetching(self.routes, self.tiered, self.journal, self._record, uncacheable, self._clock)
+        replying = Replying(self.name)
+        self.flying = Flying(
+            self.fetching,
+            self.journal,
+            uncacheable,
+            self.tasks,
+            building.patience(settings),
+            replying,
+            self._clock,
+        )
         self.pipeline = Pipeline(
             table=RuleTable(*compile_rules(settings)),
             shelves=self.tiered,
-            standing=self.journal,
             routes=self.routes,
-            fetching=self.fetching,
+            flying=self.flying,
             invalidate=self._invalidate,
-            uncacheable=uncacheable,
-            tasks=self.tasks,
-            limits=building.story_limits(settings),
-            replying=Replying(self.name),
+            replying=replying,
+            key_body=settings.limits.key_body,
             clock=self._clock,
         )
         self.purger = Purger(
@@ -226,7 +234,7 @@ class Gateway:
     @property
     def waiting(self) -> int:
         """How many requests wait for flights to land."""
-        return self.pipeline.waiting
+        return self.flying.waiting
 
     def measure(self) -> Figures:
         """How the tiers stand; their lookups are brought into the counters on the way."""
@@ -257,8 +265,9 @@ class Gateway:
             routes.start()
             self.tasks.spawn(self.routes.retire(), "retire")
             self.routes = routes
-        self.pipeline.change(table, self.routes, building.story_limits(settings))
+        self.pipeline.change(table, self.routes, settings.limits.key_body)
         self.fetching.change(self.routes)
+        self.flying.patience = building.patience(settings)
         logging.getLogger().setLevel(settings.log.level.upper())
         self.settings = settings
 

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.errors import ConfigError, Problem
+from proxy.insight.inventory import Row
 from proxy.invalidation.purges import PurgeRequest, Receipt
 from proxy.invalidation.records import Kind
 from proxy.observe.collector import registry
@@ -20,7 +21,7 @@ from proxy.observe.figures import Figures, TierFigures
 from proxy.outcome import Outcome, Tier, Verdict
 from proxy.reasons import Why
 from proxy.server.admin.config import config_pages
-from proxy.server.admin.entries import EntryRow, entry_pages
+from proxy.server.admin.entries import entry_pages
 from proxy.server.admin.metrics import metrics_page
 from proxy.server.admin.pages import Pages
 from proxy.server.admin.port import admin_front, aliases
@@ -52,7 +53,7 @@ class Scripted:
     asked: list[tuple[int, str | None]] = field(default_factory=list)
     instances: dict[str, str] = field(default_factory=lambda: {"a1b2": "applied"})
     problems: tuple[Problem, ...] = ()
-    rows: tuple[EntryRow, ...] = ()
+    rows: tuple[Row, ...] = ()
 
     async def purge(self, request: PurgeRequest) -> Receipt:
         self.purges.append(request)
@@ -67,13 +68,13 @@ class Scripted:
         self.cleared.append((tier, pattern))
         return 7
 
-    async def listed(self, limit: int, match: str | None) -> tuple[Sequence[EntryRow], int]:
+    async def listed(self, limit: int, match: str | None) -> tuple[Sequence[Row], int]:
         if match == "[":
             raise ValueError("[ is not closed")
         self.asked.append((limit, match))
         return self.rows[:limit], len(self.rows)
 
-    async def named(self, key: str) -> Sequence[EntryRow]:
+    async def named(self, key: str) -> Sequence[Row]:
         return [row for row in self.rows if row["key"].startswith(key)]
 
     def shown(self) -> Mapping[str, object]:
@@ -85,8 +86,8 @@ class Scripted:
         return {"changed": ["rules"]}
 
 
-def row(key: str) -> EntryRow:
-    return EntryRow(key=key, url="http://a/", rule="", tier="memory", age=1, ttl=9, size=5, hits=0, tags=())
+def row(key: str) -> Row:
+    return Row(key=key, url="http://a/", rule="", tier="memory", age=1, ttl=9, size=5, hits=0, tags=())
 
 
 @dataclass

@@ -17,7 +17,8 @@ rules
 policy.fields policy.json_form
 policy.cache_control policy.graphql_form
 policy.keys policy.freshness policy.conditional policy.ranges policy.vary policy.identity
-policy.reuse policy.storing policy.renewal policy.forwarding policy.cache_status policy.invalidating policy.tags
+policy.tags
+policy.reuse policy.storing policy.renewal policy.forwarding policy.cache_status policy.invalidating
 policy.presenting
 policy
 tasks
@@ -61,6 +62,7 @@ store.memory store.spool store.file store.redis store.guarded
 store.tiered
 insight insight.inventory insight.rule_tests
 fetching replying
+flying
 pipeline
 server.peers server.replies server.uploads server.access_log server.tunnel
 server.requests

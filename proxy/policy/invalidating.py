@@ -1,10 +1,10 @@
 """What a successful unsafe request makes invalid (RFC 9111 4.4, and a rule's `invalidates`)."""
 
-import re
-from urllib.parse import SplitResult, unquote, unquote_plus, urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from proxy.message import Head, Request
 from proxy.policy.paths import normal_path
+from proxy.policy.tags import filled
 from proxy.rules import Rule
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 9.2.1
@@ -51,9 +51,6 @@ def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
 
 # -- a rule's own word -------------------------------------------------------------------------------------------------
 
-_PLACE = re.compile(r"\{([^{}]*)\}")
-_SEGMENT = re.compile(r"path\[([0-9]{1,3})\]")
-
 
 def rule_targets(rule: Rule, request: Request) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(patterns, tags) that the rule's `invalidates` makes of this request.
@@ -63,40 +60,5 @@ def rule_targets(rule: Rule, request: Request) -> tuple[tuple[str, ...], tuple[s
     """
     patterns = [text for text in rule.invalidates if not text.startswith("tag:")]
     templates = [text.removeprefix("tag:") for text in rule.invalidates if text.startswith("tag:")]
-    tags = [tag for template in templates if (tag := _filled(template, request))]
-    return tuple(patterns), tuple(tags)
-
-
-def _filled(template: str, request: Request) -> str | None:
-    values = [_value(place, request) for place in _PLACE.findall(template)]
-    rest = iter(values)
-    return _PLACE.sub(lambda _: next(rest) or "", template) if all(values) else None
-
-
-def _value(place: str, request: Request) -> str | None:
-    if place == "host":
-        return request.host
-    kind, _, name = place.partition(".")
-    if kind == "header":
-        return _text(request.fields.get(name.lower()))
-    if kind == "query":
-        return _parameter(request.query or "", name)
-    segments = (normal_path(request.path) or request.path).split("/")[1:]
-    index = _SEGMENT.fullmatch(place)
-    return unquote(segments[int(index[1])]) if index is not None and int(index[1]) < len(segments) else None
-
-
-def _parameter(query: str, wanted: str) -> str | None:
-    for piece in query.split("&"):
-        name, _, value = piece.partition("=")
-        if unquote_plus(name) == wanted:
-            return unquote_plus(value)
-    return None
-
-
-def _text(value: str | None) -> str | None:
-    """A field's bytes as people write them: UTF-8 when they are that."""
-    try:
-        return value and value.encode("latin-1").decode("utf-8")
-    except UnicodeDecodeError:
-        return value
+    path = normal_path(request.path) or request.path
+    return tuple(patterns), tuple(filter(None, filled(templates, request, path, request.query, None)))

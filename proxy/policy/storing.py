@@ -73,6 +73,19 @@ def judge_storing(request: Request, head: Head, rule: Rule, now: float) -> Stori
     )
 
 
+def barred(request: Request, rule: Rule) -> Why | None:
+    """Why a request is no matter for the cache, whatever is stored or answered; None when it is one."""
+    match rule.mode:
+        case Mode.ON | Mode.ORIGIN:
+            return None if request.method in rule.methods else Why.METHOD
+        case Mode.OFF:
+            return Why.RULE_OFF
+        case Mode.SHADOW:
+            return Why.SHADOW
+        case Mode.BYPASS:
+            return Why.NO_RULE
+
+
 def judge_size(rule: Rule, size: int) -> Skip | None:
     """The rule's word on a body of `size` bytes; None when it may be kept."""
     if size < rule.min_size:
@@ -95,15 +108,7 @@ def _of_request(request: Request, rule: Rule) -> Why | None:
         return Why.METHOD
     if asked(request, rule).no_store:
         return Why.REQUEST_NO_STORE
-    match rule.mode:
-        case Mode.ON | Mode.ORIGIN:
-            return None
-        case Mode.OFF:
-            return Why.RULE_OFF
-        case Mode.SHADOW:
-            return Why.SHADOW
-        case Mode.BYPASS:
-            return Why.NO_RULE
+    return barred(request, rule)
 
 
 def _of_status(request: Request, status: int, life: Lifetime) -> Why | None:

@@ -29,7 +29,8 @@ def tags_of(rule: Rule, request: Request, keyed: Keyed, head_fields: Fields, bod
     most. A template with a value that the request does not have gives no tag. `body` is the request's content."""
     if not rule.tags and not any(name in head_fields for name in _ORIGIN):
         return Tags((), 0)
-    wanted = dict.fromkeys([*_filled(rule.tags, request, keyed, body), *_origin_tags(head_fields)])
+    own = filled(rule.tags, request, keyed.parts.path, keyed.parts.query, body)
+    wanted = dict.fromkeys([*own, *_origin_tags(head_fields)])
     kept = [tag for tag in wanted if len(tag) <= MAX_LENGTH][: rule.max_tags]
     return Tags(tuple(kept), len(wanted) - len(kept))
 
@@ -47,25 +48,29 @@ def validate_template(text: str) -> str | None:
     return "a brace without its pair" if re.search(r"[{}]", _PLACE.sub("", text)) else None
 
 
-def _filled(templates: Iterable[str], request: Request, keyed: Keyed, body: bytes | None) -> Iterator[str]:
+def filled(
+    templates: Iterable[str], request: Request, path: str, query: str | None, body: bytes | None
+) -> Iterator[str]:
+    """The templates with their places filled; one with a place that has no value is left out. `path` and `query` are
+    those of the key, `body` the request's content where there is any."""
     for template in templates:
-        values = [_value(name, request, keyed, body) for name in _PLACE.findall(template)]
+        values = [_value(name, request, path, query, body) for name in _PLACE.findall(template)]
         if all(values):
             rest = iter(values)
             yield _PLACE.sub(lambda _, rest=rest: next(rest) or "", template)  # type: ignore[misc]
 
 
-def _value(name: str, request: Request, keyed: Keyed, body: bytes | None) -> str | None:
-    """The value for one place: of the path and query as they are keyed, decoded; None or "" when there is none."""
+def _value(name: str, request: Request, path: str, query: str | None, body: bytes | None) -> str | None:
+    """The value for one place, decoded; None or "" when there is none."""
     known = _KNOWN.fullmatch(name)
     if known is None:
         return None
     segment, parameter, header, member = known.groups()
     if segment is not None:
-        segments = keyed.parts.path.split("/")[1:]
+        segments = path.split("/")[1:]
         return unquote(segments[int(segment)]) if int(segment) < len(segments) else None
     if parameter is not None:
-        return _parameter(keyed.parts.query or "", parameter)
+        return _parameter(query or "", parameter)
     if header is not None:
         value = request.fields.get(header.lower())
         return None if value is None else _text(value)

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Sequence
-from typing import Protocol, TypedDict
+from typing import Protocol
 
+from proxy.insight.inventory import Row
 from proxy.message import Reply
 from proxy.server.admin.pages import AdminError, Ask, Page, json_reply
 from proxy.server.admin.rights import Level
@@ -12,29 +13,15 @@ MAX_LISTED = 1000
 _KEY = re.compile(r"[0-9a-f]{8,64}(?:\.[0-9a-f]{1,16})?")
 
 
-class EntryRow(TypedDict):
-    """One entry as it is shown. Seconds; `ttl` is negative for a stale one; `size` in bytes."""
-
-    key: str
-    url: str
-    rule: str
-    tier: str
-    age: float
-    ttl: float
-    size: int
-    hits: int
-    tags: Sequence[str]
-
-
 class Inventory(Protocol):
     """The stored entries of all tiers, purged ones left out."""
 
-    async def listed(self, limit: int, match: str | None) -> tuple[Sequence[EntryRow], int]:
+    async def listed(self, limit: int, match: str | None) -> tuple[Sequence[Row], int]:
         """At most `limit` entries whose URL fits the glob `match` on the path, and how many fit in all.
         ValueError for a glob that is none."""
         ...
 
-    async def named(self, key: str) -> Sequence[EntryRow]:
+    async def named(self, key: str) -> Sequence[Row]:
         """The entries whose key begins with `key`; a few are enough to tell that it is ambiguous."""
         ...
 
@@ -56,7 +43,7 @@ def entry_pages(inventory: Inventory) -> tuple[Page, ...]:
     return Page("GET", "/entries", Level.TOKEN, listing), Page("GET", "/entries/{key}", Level.TOKEN, one)
 
 
-async def resolve(inventory: Inventory, key: str) -> EntryRow:
+async def resolve(inventory: Inventory, key: str) -> Row:
     """The one entry that a key, short or whole, names. AdminError when it is none, or more than one."""
     if not _KEY.fullmatch(key):
         raise AdminError(400, "bad-key", "A key has 8 to 64 hex digits, and perhaps '.' and a variant's.")
