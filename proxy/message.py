@@ -185,7 +185,7 @@ class Head:
         if self.framing is not Framing.LENGTH:
             return None
         text = self.fields.get("content-length")
-        return int(text) if text is not None and text.isascii() and text.isdigit() else None
+        return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
 @dataclass(slots=True)

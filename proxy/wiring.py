@@ -84,8 +84,6 @@ def _warn(loaded: Loaded) -> None:
     settings = loaded.settings
     for warning in loaded.warnings:
         _log.warning("%s", warning)
-    if settings.admin.trusts_loopback:
-        _log.warning("admin.token is none: whoever reaches this over loopback may do everything")
     if settings.redis.enabled:
         _log.warning("redis.enabled: this version has no Redis tier yet; it serves from memory and files alone")
     if settings.listen.workers > 1:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from proxy.errors import ConfigError
 from proxy.rules import DEFAULT_STATUSES, BodyKey, KeySpec, Mode, Rule
+from proxy.settings import settings_from
 from proxy.settings.compile import compile_rules, upstream_id
 from proxy.settings.load import load
 from proxy.settings.sections import UpstreamSettings
@@ -336,3 +338,17 @@ def test_the_static_example_says_what_it_is_for(tmp_path: Path) -> None:
     (files, content), _ = compile_rules(read(tmp_path, config=str(static)).settings)
     assert (files.ttl, content.ttl) == (86_400, 300)
     assert {path.stem for path in EXAMPLES} == {"bff", "cdn", "development", "gateway", "static"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "place"),
+    [
+        ({"tags": ["ok", "user:{pth[2]}"]}, "rules[0].tags[1]"),
+        ({"invalidates": ["tag:{authorization}"]}, "rules[0].invalidates[0]"),
+        ({"tags": ["{header.authorization}"]}, "rules[0].tags[0]"),
+    ],
+)
+def test_a_tag_template_that_can_never_be_filled_is_told(rule: dict[str, Any], place: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        settings_from({"upstream": {"url": "http://127.0.0.1:1"}, "rules": [{"pattern": "*", "ttl": 1, **rule}]})
+    assert place in str(error.value)

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from proxy.entry import Entry
 from proxy.policy.globs import Glob, compile_glob
+from proxy.policy.paths import path_glob
 
 
 class Kind(StrEnum):
@@ -68,9 +69,9 @@ class PathPattern:
     @classmethod
     def parse(cls, text: str) -> Self:
         if not text.startswith("//"):
-            return cls(None, compile_glob(text))
+            return cls(None, path_glob(text))
         host, slash, path = text[2:].partition("/")
-        return cls(compile_glob(host.lower()), compile_glob(slash + path if slash else "*"))
+        return cls(compile_glob(host.lower()), path_glob(slash + path if slash else "*"))
 
     def match(self, host: str, path: str) -> bool:
         return (self.host is None or not host or self.host.match(host.lower())) and self.path.match(path)

@@ -39,8 +39,6 @@ def plan(request: Request, status: int, phrase: str, fields: Fields, size: int |
     code = client_condition(request, status, fields)
     if code == 304:
         return Plan(304, "Not Modified", not_modified_fields(fields), end=0, why=Why.NOT_MODIFIED)
-    if code == 412:
-        return Plan(412, "Precondition Failed", Fields.of(("Content-Length", "0")), end=0, why=Why.NOT_MODIFIED)
     if size is not None and "content-length" not in fields and status not in (204, 304):
         fields = fields.plus(("Content-Length", str(size)))
     if request.method == "HEAD":

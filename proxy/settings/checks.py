@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from urllib.parse import urlsplit
 
+from proxy.policy.tags import validate_template
 from proxy.settings.addresses import CACHED_METHODS
 from proxy.settings.compile import DEFAULT_RULE, identities, rule_names, upstream_id
 from proxy.settings.model import Settings
@@ -120,6 +121,12 @@ def _rule(settings: Settings, rule: RuleSettings) -> Iterator[Finding]:
         yield ("conditions", "max_size"), f"wants at least min_size, {conditions.min_size}"
     if conditions.status_codes is not None and set(conditions.status_codes) <= {304}:
         yield ("conditions", "status_codes"), "304 confirms an answer and is none: name one that can be stored, as 200"
+    for n, template in enumerate(rule.tags):
+        if wrong := validate_template(template):
+            yield ("tags", n), wrong
+    for n, target in enumerate(rule.invalidates):
+        if target.startswith("tag:") and (wrong := validate_template(target.removeprefix("tag:"))):
+            yield ("invalidates", n), wrong
     if rule.store_private and not identities(rule):
         text = "would share private answers: name who asks in key.headers or key.cookies, or set key.credentials: key"
         yield ("store_private",), text
