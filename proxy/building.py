@@ -65,8 +65,8 @@ def recording(settings: Settings, spool: OpenSpool | None) -> Recording:
     if spool is None:
         limit = settings.memory.max_object if settings.memory.on else 0
         return Recording(memory=limit, limit=limit)
-    limit = max(settings.file.max_object, settings.memory.max_object if settings.memory.on else 0)
-    return Recording(memory=IN_MEMORY, limit=limit, open_spool=spool)
+    near = settings.memory.max_object if settings.memory.on else 0
+    return Recording(memory=max(IN_MEMORY, near), limit=max(settings.file.max_object, near), open_spool=spool)
 
 
 def spool_of(file: FileStore) -> OpenSpool:

@@ -24,6 +24,7 @@ from proxy.policy.storing import Keep, Skip, judge_size, judge_storing, may_repl
 from proxy.policy.tags import tags_of
 from proxy.reasons import Why
 from proxy.recording import Abandoned, Reader, Recording
+from proxy.replying import Fate
 from proxy.rules import Rule
 from proxy.upstream.protocol import Answer
 from proxy.upstream.routes import Routes
@@ -79,6 +80,7 @@ class Kept:
     entry: Entry
     recording: Recording
     reader: Reader
+    fate: Fate
     keep: Keep
     owner: Trip
     seconds: float
@@ -231,8 +233,10 @@ class Fetching:
                 return Skipped(head, Skip(Why.STATUS), trip, answer, seconds)
             case Keep() as keep:
                 recording = self._record()
+                if head.length is not None and head.length > recording.limit:
+                    return Skipped(head, Skip(Why.MAX_SIZE, keep.origin_ttl), trip, answer, seconds)
                 entry = self._entry(trip, head, keep, start.position)
-                return Kept(head, entry, recording, recording.reader(), keep, trip, seconds)
+                return Kept(head, entry, recording, recording.reader(), Fate(), keep, trip, seconds)
             case Skip() as skip:
                 return Skipped(head, skip, trip, answer, seconds)
 
@@ -289,6 +293,7 @@ class Fetching:
         recording = kept.recording
         skip = Skip(Why.MAX_SIZE) if recording.given_up else judge_size(trip.visit.rule, recording.size)
         if skip is not None:
+            kept.fate.why = skip.why
             self._uncacheable.learn(trip.visit.company, skip.why)
         else:
             await self._shelf.put(replace(kept.entry, body=recording.body()))

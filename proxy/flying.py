@@ -209,7 +209,7 @@ class Flying:
         outcome.origin_ttl, outcome.ttl = kept.keep.origin_ttl, kept.keep.lifetime
         age = None if led else current_age(kept.entry, self._clock())
         reader = kept.reader if led else kept.recording.reader()
-        return self._reply.recorded(visit.request, visit.rule, kept.entry, reader, outcome, age)
+        return self._reply.recorded(visit.request, visit.rule, kept.entry, reader, kept.fate, outcome, age)
 
     def _landed_failed(self, visit: Visit, trip: Trip, failed: Failed, outcome: Outcome) -> Reply:
         outcome.upstream_status = failed.status

@@ -71,7 +71,8 @@ class Gateway:
         clock: Callable[[], float] = time.time,
     ) -> None:
         loaded = settings if isinstance(settings, Loaded) else Loaded(settings, {})
-        self.settings = loaded.settings
+        self.settings = loaded.settings  # as at the start: what only a restart can change is read here
+        self._live = loaded.settings
         self.name = self.settings.listen.name or f"cachegate-{secrets.token_hex(2)}"
         self.tasks = Tasks(_unexpected)
         self.counters = Counters()
@@ -106,7 +107,7 @@ class Gateway:
         uncacheable: Lately[Why] = Lately(settings.flight.uncacheable, self._clock)
         self.routes = building.routes(settings, self.name, self.counters.upstream, self._clock)
         self.fetching = Fetching(self.routes, self.tiered, self.journal, self._record, uncacheable, self._clock)
-        replying = Replying(self.name)
+        replying = Replying(self.name, settings.observe.server_timing)
         self.flying = Flying(
             self.fetching,
             self.journal,
@@ -124,6 +125,7 @@ class Gateway:
             invalidate=self._invalidate,
             replying=replying,
             key_body=settings.limits.key_body,
+            timed=lambda tier, seconds: self.counters.tiers[tier].seconds.observe(seconds),
             clock=self._clock,
         )
         self.purger = Purger(
@@ -260,7 +262,7 @@ class Gateway:
         """Let what can change hold from the next request on. ConfigError leaves everything as it was."""
         settings = loaded.settings
         table = RuleTable(*compile_rules(settings))
-        if (settings.upstream, settings.upstreams) != (self.settings.upstream, self.settings.upstreams):
+        if (settings.upstream, settings.upstreams) != (self._live.upstream, self._live.upstreams):
             routes = building.routes(settings, self.name, self.counters.upstream, self._clock)
             routes.start()
             self.tasks.spawn(self.routes.retire(), "retire")
@@ -269,7 +271,7 @@ class Gateway:
         self.fetching.change(self.routes)
         self.flying.patience = building.patience(settings)
         logging.getLogger().setLevel(settings.log.level.upper())
-        self.settings = settings
+        self._live = settings
 
     def _record(self) -> Recording:
         return building.recording(self.settings, building.spool_of(self.file) if self.file is not None else None)

@@ -47,3 +47,4 @@ class Outcome:
     collapsed: bool = False
     upstream_status: int | None = None
     upstream_seconds: float | None = None
+    tier_seconds: dict[Tier, float] | None = None  # what each tier took to say what it has, where it was asked

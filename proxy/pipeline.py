@@ -4,6 +4,7 @@ rule -> key -> memory -> (redis, file) -> fresh: serve | stale in its window: se
                                         | else: fly with whoever fetches the same already, or lead
 """
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol, assert_never
 
@@ -12,7 +13,7 @@ from proxy.errors import UpstreamError
 from proxy.fetching import Visit
 from proxy.flying import Flying, give_back
 from proxy.message import Reply, Request
-from proxy.outcome import Outcome, Verdict
+from proxy.outcome import Outcome, Tier, Verdict
 from proxy.policy.cache_status import forward_word
 from proxy.policy.conditional import ORIGIN_CONDITIONS
 from proxy.policy.forwarding import has_loop, hops_left
@@ -33,7 +34,9 @@ class Shelves(Protocol):
 
     def near(self, hash: str, select: Select) -> Found | None: ...
 
-    async def far(self, hash: str, select: Select) -> Found | None: ...
+    async def far(self, hash: str, select: Select, spent: dict[Tier, float]) -> Found | None:
+        """`spent` gets the seconds that each tier took."""
+        ...
 
 
 # The purges that a successful unsafe request causes: (host, target)s, patterns, tags. They hold when it returns.
@@ -41,7 +44,8 @@ Invalidate = Callable[[tuple[tuple[str, str], ...], tuple[str, ...], tuple[str, 
 
 
 class Pipeline:
-    """Answers requests. `key_body`: bytes of a body that are read for the key; `clock` is wall time in seconds."""
+    """Answers requests. `key_body`: bytes of a body that are read for the key; `clock` is wall time and `timer`
+    measures, both in seconds; `timed` hears what each tier took."""
 
     def __init__(
         self,
@@ -53,7 +57,9 @@ class Pipeline:
         invalidate: Invalidate,
         replying: Replying,
         key_body: int,
+        timed: Callable[[Tier, float], None],
         clock: Callable[[], float],
+        timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.table = table
         self._shelves = shelves
@@ -62,7 +68,9 @@ class Pipeline:
         self._invalidate = invalidate
         self._reply = replying
         self._key_body = key_body
+        self._timed = timed
         self._clock = clock
+        self._timer = timer
 
     def change(self, table: RuleTable, routes: Routes, key_body: int) -> None:
         """Let new settings hold from the next request on."""
@@ -148,34 +156,46 @@ class Pipeline:
     async def _cached(self, visit: Visit) -> Reply:
         request, rule, key = visit.request, visit.rule, visit.keyed.hash
         choice = Choice(request, rule)
+        spent: dict[Tier, float] = {}
+        began = self._timer()
         found = self._shelves.near(key, choice)
+        spent[Tier.MEMORY] = self._timer() - began
         decision = judge_reuse(request, found, rule, visit.arrived, others=choice.others)
         if isinstance(decision, Fetch):
-            farther = await self._shelves.far(key, choice)
-            found = _newer(found, farther)
+            found = _newer(found, await self._shelves.far(key, choice, spent))
+            for tier, seconds in spent.items():
+                self._timed(tier, seconds)
             decision = judge_reuse(request, found, rule, visit.arrived, others=choice.others)
         match decision:
             case Serve(age, ttl, why):
                 assert found is not None
                 if ttl < rule.refresh_ahead * (age + ttl):
                     self._flying.refresh(visit, found, Fetch(Why.REFRESH_AHEAD, conditional=True))
-                return self._serve(visit, found, Outcome(Verdict.HIT, why, rule.name, ttl=ttl), age)
+                return self._serve(visit, found, Outcome(Verdict.HIT, why, rule.name, ttl=ttl, tier_seconds=spent), age)
             case ServeStale(age, ttl, why):
                 assert found is not None
                 self._flying.refresh(visit, found, Fetch(why, conditional=True, fallback=True))
-                return self._serve(visit, found, Outcome(Verdict.UPDATING, why, rule.name, ttl=ttl), age)
+                outcome = Outcome(Verdict.UPDATING, why, rule.name, ttl=ttl, tier_seconds=spent)
+                return self._serve(visit, found, outcome, age)
             case Fetch():
-                return await self._forward(visit, found, decision)
+                return await self._forward(visit, found, decision, spent)
             case _:
                 assert_never(decision)
 
     def _serve(self, visit: Visit, found: Found, outcome: Outcome, age: float) -> Reply:
         return self._reply.stored(visit.request, visit.rule, found, outcome, age)
 
-    async def _forward(self, visit: Visit, found: Found | None, decision: Fetch) -> Reply:
+    async def _forward(self, visit: Visit, found: Found | None, decision: Fetch, spent: dict[Tier, float]) -> Reply:
         request, rule = visit.request, visit.rule
         verdict = Verdict.MISS if found is None else Verdict.EXPIRED
-        outcome = Outcome(verdict, decision.why, rule.name, visit.keyed.hash, fwd=forward_word(decision.why))
+        outcome = Outcome(
+            verdict,
+            decision.why,
+            rule.name,
+            visit.keyed.hash,
+            fwd=forward_word(decision.why),
+            tier_seconds=spent,
+        )
         if only_if_cached(request, rule):
             give_back(found)
             outcome = Outcome(Verdict.MISS, Why.ONLY_IF_CACHED, rule.name, visit.keyed.hash)

@@ -101,8 +101,8 @@ class Recording:
         self.state = State.GROWING
         self.given_up = False
         self.size = 0
+        self.limit = limit
         self._memory = memory
-        self._limit = limit
         self._window = window
         self._open_spool = open_spool
         self._spool: Spool | None = None
@@ -131,7 +131,7 @@ class Recording:
 
     async def write(self, chunk: bytes) -> None:
         """Append. Waits for the spool, or for the slowest reader once given up; Abandoned when none is left then."""
-        if self.size + len(chunk) > self._limit:
+        if self.size + len(chunk) > self.limit:
             self.give_up()
         if self.given_up:
             await self._wait_for_room()

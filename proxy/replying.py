@@ -5,21 +5,30 @@ from dataclasses import dataclass
 
 from proxy.entry import Body, Entry, Found
 from proxy.errors import StoreError, TruncatedError, UpstreamError
-from proxy.message import Framing, Reply, Request
+from proxy.message import Fields, Framing, Reply, Request
 from proxy.outcome import Outcome, Verdict
 from proxy.policy.forwarding import response_fields
 from proxy.policy.own_answers import own_answer
-from proxy.policy.presenting import dated, dress, plan
+from proxy.policy.presenting import dated, dress, plan, server_timing
+from proxy.reasons import Why
 from proxy.recording import Reader
 from proxy.rules import Rule
 from proxy.upstream.protocol import Answer
 
 
+@dataclass(slots=True)
+class Fate:
+    """Why an answer that was meant to be stored was not, known only when its body had ended."""
+
+    why: Why | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Replying:
-    """Makes replies and dresses them. `name` is what our Via says."""
+    """Makes replies and dresses them. `name` is what our Via says; `timing`: tell clients where the time went."""
 
     name: str
+    timing: bool = False
 
     def stored(self, request: Request, rule: Rule, found: Found, outcome: Outcome, age: float) -> Reply:
         """From a stored answer: whole, a range of it, or a 304 to the client's own condition. Takes over the body."""
@@ -35,33 +44,40 @@ class Replying:
         else:
             body = StoredContent(entry.body, what.start, what.end)
         outcome.tier, outcome.key = found.tier, entry.key
-        fields = dress(what.fields, request, rule, outcome, self.name, age)
+        fields = self._dressed(what.fields, request, rule, outcome, age)
         return Reply(what.status, what.phrase, fields, body, outcome)
 
     def recorded(
-        self, request: Request, rule: Rule, entry: Entry, reader: Reader, outcome: Outcome, age: float | None
+        self,
+        request: Request,
+        rule: Rule,
+        entry: Entry,
+        reader: Reader,
+        fate: Fate,
+        outcome: Outcome,
+        age: float | None,
     ) -> Reply:
         """From a recording under way, from byte 0, at the client's own pace. Takes over the reader."""
         what = plan(request, entry.status, entry.phrase, entry.fields, None)
         outcome.key = entry.key
-        fields = dress(what.fields, request, rule, outcome, self.name, age)
+        fields = self._dressed(what.fields, request, rule, outcome, age)
         if what.empty:
             reader.leave()
             return Reply(what.status, what.phrase, fields, b"", outcome)
-        return Reply(what.status, what.phrase, fields, reader, outcome)
+        return Reply(what.status, what.phrase, fields, RecordedContent(reader, fate, outcome), outcome)
 
     def streamed(self, request: Request, rule: Rule, answer: Answer, outcome: Outcome) -> Reply:
         """The origin's answer as it comes, for this client alone."""
         head = answer.head
         outcome.upstream_status = head.status
-        fields = dress(dated(head, response_fields(head.fields)), request, rule, outcome, self.name, None)
+        fields = self._dressed(dated(head, response_fields(head.fields)), request, rule, outcome, None)
         body: bytes | AsyncIterator[bytes] = b"" if head.framing is Framing.NONE else PassedContent(answer)
         return Reply(head.status, head.phrase, fields, body, outcome, framing=head.framing)
 
     def own(self, request: Request, rule: Rule, reply: Reply, outcome: Outcome) -> Reply:
         """Our own words, dressed like everything else."""
         reply.outcome = outcome
-        reply.fields = dress(reply.fields, request, rule, outcome, self.name, None)
+        reply.fields = self._dressed(reply.fields, request, rule, outcome, None)
         if request.method == "HEAD":
             reply.body = b""
         return reply
@@ -72,6 +88,38 @@ class Replying:
         outcome.reason = fault.why
         more = () if error.retry_after is None else (("Retry-After", str(error.retry_after)),)
         return self.own(request, rule, own_answer(fault.status, fault.why, str(error), fields=more), outcome)
+
+    def _dressed(self, fields: Fields, request: Request, rule: Rule, outcome: Outcome, age: float | None) -> Fields:
+        fields = dress(fields, request, rule, outcome, self.name, age)
+        return fields.plus(("Server-Timing", server_timing(outcome))) if self.timing else fields
+
+
+class RecordedContent:
+    """A recording, read. When it turns out at the end that the answer was not stored, the outcome learns it in time for
+    the log; the head had to say what was meant to be."""
+
+    def __init__(self, reader: Reader, fate: Fate, outcome: Outcome) -> None:
+        self._reader = reader
+        self._fate = fate
+        self._outcome = outcome
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self._reader)
+        except StopAsyncIteration:
+            self._learn()
+            raise
+
+    async def aclose(self) -> None:
+        self._learn()
+        self._reader.leave()
+
+    def _learn(self) -> None:
+        if self._fate.why is not None:
+            self._outcome.stored, self._outcome.stored_why = False, self._fate.why
 
 
 class StoredContent:

@@ -61,7 +61,8 @@ store.codec store.eviction
 store.memory store.spool store.file store.redis store.guarded
 store.tiered
 insight insight.inventory insight.rule_tests
-fetching replying
+replying
+fetching
 flying
 pipeline
 server.peers server.replies server.uploads server.access_log server.tunnel

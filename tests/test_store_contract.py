@@ -62,7 +62,7 @@ class AsStore:
         self.tiers = tiers
 
     async def get(self, hash: str, select: Select) -> Entry | None:
-        found = self.tiers.near(hash, select) or await self.tiers.far(hash, select)
+        found = self.tiers.near(hash, select) or await self.tiers.far(hash, select, {})
         return found.entry if found else None
 
     async def put(self, entry: Entry) -> bool:

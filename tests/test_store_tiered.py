@@ -85,7 +85,7 @@ class World:
 
     async def get(self, path: str = "/a") -> Found | None:
         wanted = entry(path).hash
-        return self.tiers.near(wanted, any_variant) or await self.tiers.far(wanted, any_variant)
+        return self.tiers.near(wanted, any_variant) or await self.tiers.far(wanted, any_variant, {})
 
     def made(self, path: str = "/a", body: bytes = b"content", **changes: object) -> Entry:
         """An entry whose fetch begins now."""
@@ -178,7 +178,7 @@ async def test_a_promotion_does_not_win_over_a_newer_answer() -> None:
     world = World()
     world.redis.late = b"old"
     await world.file.put(world.made(body=b"old"))
-    await world.tiers.far(entry().hash, any_variant)
+    await world.tiers.far(entry().hash, any_variant, {})
     world.redis.gate.clear()
     await asyncio.sleep(0)
     await world.tiers.put(world.made(body=b"new", received_at=NOW + 9))
@@ -196,7 +196,7 @@ async def test_an_older_answer_is_not_brought_over_a_newer_one() -> None:
     await world.tiers.put(world.made(body=b"new", received_at=NOW + 9))
     await world.redis.clear()
     await world.file.put(world.made(body=b"old"))
-    await world.tiers.far(entry().hash, any_variant)
+    await world.tiers.far(entry().hash, any_variant, {})
     near = world.tiers.near(entry().hash, any_variant)
     assert near is not None
     assert near.entry.body.data == b"new"
@@ -291,7 +291,7 @@ async def test_a_purge_or_delete_during_a_promotion_is_not_undone() -> None:
         world = World()
         await world.file.put(world.made())
         world.redis.gate.clear()
-        await world.tiers.far(entry().hash, any_variant)
+        await world.tiers.far(entry().hash, any_variant, {})
         await asyncio.sleep(0)
         if purge:
             world.log.purge("/a")
@@ -305,7 +305,7 @@ async def test_a_purge_or_delete_during_a_promotion_is_not_undone() -> None:
 async def test_a_purge_before_a_promotion_runs_stops_it() -> None:
     world = World()
     await world.file.put(world.made())
-    await world.tiers.far(entry().hash, any_variant)
+    await world.tiers.far(entry().hash, any_variant, {})
     world.log.purge("/a")
     await world.settle()
     assert world.redis.log == ["get"]
@@ -370,11 +370,11 @@ async def test_a_purged_large_entry_gives_its_file_back(tmp_path: Path) -> None:
     await file.open()
     tiers = Tiered(world.memory, [(Tier.FILE, file)], world.log, clock=world.clock, spawn=world.spawn)
     await tiers.put(world.made(body=b"x" * (2 << 20)))
-    found = await tiers.far(entry().hash, any_variant)
+    found = await tiers.far(entry().hash, any_variant, {})
     assert found is not None
     assert await content(found.entry) == b"x" * (2 << 20)
     before = len(os.listdir("/dev/fd"))
     world.log.purge("/a")
-    assert await tiers.far(entry().hash, any_variant) is None
+    assert await tiers.far(entry().hash, any_variant, {}) is None
     assert len(os.listdir("/dev/fd")) == before
     await tiers.close()

@@ -17,7 +17,8 @@ SOME = 8  # entries that tell that a short key is ambiguous
 
 
 class Row(TypedDict):
-    """One entry as it is shown. Seconds; `ttl` is negative for a stale one; `size` in bytes."""
+    """One entry as it is shown. Seconds; `ttl` is negative for a stale one; `size` is the
+    content's, in bytes."""
 
     key: str
     url: str
@@ -112,7 +113,7 @@ class Inventory:
             tier=tier.value,
             age=round(age, 3),
             ttl=round(life.seconds - age, 3),
-            size=entry.size,
+            size=entry.body.size,
             hits=self._hits(entry),
             tags=list(entry.tags),
         )

@@ -125,6 +125,8 @@ def setup(level: str, form: Format, stream: BinaryIO | None = None) -> LineWrite
     root.addHandler(LineHandler(writer, form))
     root.setLevel(level.upper())
     logging.getLogger("asyncio").setLevel(max(logging.WARNING, root.level))
+    # It tells of every change in the directory that it watches; where the log itself lies there, without end.
+    logging.getLogger("watchfiles").setLevel(max(logging.WARNING, root.level))
     # It warns of every websocket whose subprotocol the origin did not choose.
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
     return writer

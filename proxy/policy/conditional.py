@@ -45,7 +45,9 @@ def _matches(value: str, fields: Fields) -> bool:
     if value.strip(" \t") == "*":
         return True
     tag = etag(fields)
-    return tag is not None and any(same_weakly(tag, other) for other in entity_tags(value))
+    if tag is None:  # some origins send one without quotes, and clients send back what they got
+        return value.strip(" \t") == fields.get("etag")
+    return any(same_weakly(tag, other) for other in entity_tags(value))
 
 
 def _unmodified(value: str, fields: Fields, now: float) -> bool:

@@ -87,6 +87,14 @@ def _said(request: Request, rule: Rule, outcome: Outcome, name: str, age: float 
     return said
 
 
+def server_timing(outcome: Outcome) -> str:
+    """Where the time went, in milliseconds: each tier that was asked, and the upstream."""
+    told = [(tier.value, seconds) for tier, seconds in (outcome.tier_seconds or {}).items()]
+    if outcome.upstream_seconds is not None:
+        told.append(("upstream", outcome.upstream_seconds))
+    return ", ".join(f"{name};dur={seconds * 1000:.3f}" for name, seconds in told)
+
+
 def dated(head: Head, fields: Fields) -> Fields:
     """A recipient with a clock adds the Date that an answer lacks (RFC 9110 6.6.1)."""
     return fields if "date" in fields else fields.plus(("Date", http_date(head.received_at)))

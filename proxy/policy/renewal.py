@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from proxy.entry import Entry
-from proxy.message import Fields, Head, lower_name
+from proxy.message import Fields, Head, Pair, lower_name
 from proxy.policy.conditional import validators
 from proxy.policy.fields import etag, http_date, members, same_strongly, same_weakly
 from proxy.policy.freshness import initial_age, keep_until, lifetime
@@ -114,11 +114,21 @@ def _renewed(entry: Entry, head: Head, rule: Rule, now: float) -> Renewed:
 
 
 def _merged(stored: Fields, head: Head) -> Fields:
-    """The stored fields, those that the 304 tells replaced (RFC 9111 3.2). Age and Date are of one message: the old
-    ones go even when the new message has none."""
+    """The stored fields in their order, those that the 304 tells replaced where they stood (RFC 9111 3.2). Age and
+    Date are of one message: the old ones go even when the new message has none."""
     nominated = {name.lower() for name in members(head.fields.get("connection") or "")}
     told = head.fields.without(_BYTES | _CONNECTION | _PERSONAL | nominated)
     if "date" not in told:
         told = told.plus(("Date", http_date(head.received_at)))
-    kept = stored.without({name for name, _ in told} | {"age"})
-    return Fields(kept.pairs + told.pairs)
+    fresh: dict[str, list[Pair]] = {}
+    for pair in told.pairs:
+        fresh.setdefault(lower_name(pair[0]), []).append(pair)
+    names = frozenset(fresh)
+    merged: list[Pair] = []
+    for pair in stored.pairs:
+        name = lower_name(pair[0])
+        if name not in names:
+            merged += [pair] if name != "age" else []
+        else:
+            merged += fresh.pop(name, [])
+    return Fields([*merged, *(pair for pairs in fresh.values() for pair in pairs)])

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -57,12 +58,14 @@ class Tiered:
         *,
         clock: Callable[[], float],
         spawn: Spawn,
+        timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._memory = memory
         self._far = tuple(far)
         self._standing = standing
         self._clock = clock
         self._spawn = spawn
+        self._timer = timer
         self._lookups = {tier: Lookups() for tier, _ in self._far}
         self._promoting: dict[str, Entry] = {}  # by key; taken out by whatever makes the promotion outdated
 
@@ -98,11 +101,13 @@ class Tiered:
                 return None
         return Found(slot.entry, Tier.MEMORY, slot.ended_at)
 
-    async def far(self, hash: str, select: Select) -> Found | None:
+    async def far(self, hash: str, select: Select, spent: dict[Tier, float]) -> Found | None:
         """The first good entry of the far tiers. It is brought into memory at once and into the far tiers before its
-        own behind the client's back, with what is left of its life."""
+        own behind the client's back, with what is left of its life. `spent` gets the seconds of each tier asked."""
         for number, (tier, store) in enumerate(self._far):
+            began = self._timer()
             entry = await store.get(hash, select)
+            spent[tier] = self._timer() - began
             if entry is None:
                 self._lookups[tier].misses += 1
                 continue

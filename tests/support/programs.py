@@ -1,0 +1,160 @@
+"""Programs that run for real, each a process of its own on a port of its own, and ended with the block.
+
+with httpbin(tmp_path) as origin, gateway(tmp_path, origin, {"rules": [{"pattern": "*", "ttl": 60}]}) as front:
+    asked = requests.get(f"{front.url}/get")
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+REPOSITORY = Path(__file__).parent.parent.parent
+PATIENCE = 30.0  # seconds that a program has to begin, and to end
+TOKEN = "test-token"
+_TRIES = 3  # a port that was free may be another's by the time it is bound
+
+
+@dataclass(frozen=True)
+class Program:
+    """One that listens on 127.0.0.1:`port`. `directory` is where it runs and keeps its things."""
+
+    port: int
+    directory: Path
+    process: "subprocess.Popen[bytes]"
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}"
+
+
+@contextmanager
+def httpbin(directory: Path) -> Iterator[Program]:
+    """httpbin under gunicorn: HTTP/1.1 with kept connections, chunked both ways, fields as the program set them."""
+    with _program("httpbin", directory, _gunicorn, env={"PYTHONWARNINGS": "ignore"}) as started:
+        yield started
+
+
+@contextmanager
+def datasette(directory: Path, database: Path, *options: str) -> Iterator[Program]:
+    """`datasette serve` over a SQLite file."""
+
+    def command(port: int) -> list[str]:
+        return [sys.executable, "-m", "datasette", "serve", str(database), "--port", str(port), *options]
+
+    with _program("datasette", directory, command) as started:
+        yield started
+
+
+@contextmanager
+def gateway(
+    directory: Path, upstream: Program, settings: Mapping[str, Any] | None = None, *, port: int | None = None
+) -> Iterator[Program]:
+    """`cachegate serve` in front of `upstream`, with settings by YAML section. The same directory and `port` again
+    are a restart. That it ends with 0 on SIGTERM is part of what it must do."""
+    given = {
+        "upstream": {"url": upstream.url},
+        "admin": {"token": TOKEN},
+        "listen": {"drain_delay": 0, "drain": 2},
+    }
+    for section, value in (settings or {}).items():
+        given[section] = {**given[section], **value} if section in given else value
+    config = directory / "cachegate.yaml"
+    config.write_text(json.dumps(given))
+
+    def command(port: int) -> list[str]:
+        return [sys.executable, "-m", "proxy", "serve", "--config", str(config), "--port", str(port)]
+
+    with _program("gateway", directory, command, port=port) as started:
+        yield started
+        started.process.terminate()
+        assert started.process.wait(PATIENCE) == 0, _log(directory, "gateway").read_text()
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
+        return int(probe.getsockname()[1])
+
+
+def _gunicorn(port: int) -> list[str]:
+    said = f"--worker-class gthread --threads 8 --graceful-timeout 1 --no-control-socket --bind 127.0.0.1:{port}"
+    return [sys.executable, "-m", "gunicorn", *said.split(), "httpbin:app"]
+
+
+@contextmanager
+def _program(
+    name: str,
+    directory: Path,
+    command: Callable[[int], Sequence[str]],
+    *,
+    port: int | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Program]:
+    started = _begin(name, directory, command, port, {**_environment(directory), **(env or {})})
+    try:
+        yield started
+    finally:
+        _end(started.process)
+
+
+def _environment(home: Path) -> dict[str, str]:
+    """Nothing of the tester's own settings; what a program writes to its home goes where it runs."""
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+
+
+def _begin(
+    name: str, directory: Path, command: Callable[[int], Sequence[str]], port: int | None, env: Mapping[str, str]
+) -> Program:
+    log = _log(directory, name)
+    for _ in range(_TRIES):
+        chosen = port or free_port()
+        with log.open("ab") as out:
+            process = subprocess.Popen(command(chosen), cwd=directory, env=env, stdout=out, stderr=out)
+        if _accepts(process, chosen):
+            return Program(chosen, directory, process)
+        _end(process)
+    raise AssertionError(f"{name} did not begin:\n{log.read_text()}")
+
+
+def _accepts(process: "subprocess.Popen[bytes]", port: int) -> bool:
+    """Whether the program takes connections, within PATIENCE and before it ends."""
+    deadline = monotonic() + PATIENCE
+    while monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return process.poll() is None
+        except OSError:
+            pass
+        try:
+            process.wait(0.02)
+            return False
+        except subprocess.TimeoutExpired:
+            pass
+    return False
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """By SIGTERM, which ends the program's own children too; by SIGKILL when that does not help."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _log(directory: Path, name: str) -> Path:
+    return directory / f"{name}.log"
