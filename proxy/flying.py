@@ -57,6 +57,10 @@ class Flying:
         self._clock = clock
         self._varies: Lately[tuple[str, ...]] = Lately(3600.0, clock)
 
+    def lately(self, visit: Visit) -> Why | None:
+        """Why the last answer for this visit's company could not be stored, when that is not long ago."""
+        return self._uncacheable.get(visit.company)
+
     def refresh(self, visit: Visit, found: Found, decision: Fetch) -> None:
         """Fetch behind the client's back, once: who comes meanwhile finds the flight under way."""
         if visit.request.method == "HEAD" or uncovered(visit.request, visit.rule) is not None:
@@ -77,7 +81,7 @@ class Flying:
         """Share the fetch of whoever asks for the same already, or lead one; alone where sharing leads nowhere."""
         for sharing in (True, True, True, False):
             trip = Trip(visit, found, decision)
-            alone = not sharing or self._uncacheable.get(visit.company) is not None
+            alone = not sharing or self.lately(visit) is not None
             if alone and sharing and found is None:
                 outcome.reason = Why.LATELY_UNCACHEABLE
             landing = await self._landing(visit, trip, alone=alone)
@@ -175,7 +179,10 @@ class Flying:
                 give_back(trip.found)
                 outcome.stored_why, outcome.origin_ttl = skip.why, skip.origin_ttl
                 outcome.upstream_seconds = landing.seconds
-                return self._reply.streamed(visit.request, visit.rule, answer, outcome)
+                reply = self._reply.streamed(visit.request, visit.rule, answer, outcome, unasked=True)
+                if reply.status != head.status:  # the client has it already: its own condition was ours to answer
+                    self._tasks.spawn(answer.close(), "close")
+                return reply
             case Failed():
                 return self._landed_failed(visit, trip, landing, outcome)
             case _:

@@ -15,7 +15,7 @@ from proxy.flying import Flying, give_back
 from proxy.message import Reply, Request
 from proxy.outcome import Outcome, Tier, Verdict
 from proxy.policy.cache_status import forward_word
-from proxy.policy.conditional import ORIGIN_CONDITIONS
+from proxy.policy.conditional import CLIENT_CONDITIONS, ORIGIN_CONDITIONS
 from proxy.policy.forwarding import has_loop, hops_left
 from proxy.policy.invalidating import invalidated_urls, rule_targets, unsafe
 from proxy.policy.keys import Keyed, Refused, derive, needs_body
@@ -201,6 +201,8 @@ class Pipeline:
             outcome = Outcome(Verdict.MISS, Why.ONLY_IF_CACHED, rule.name, visit.keyed.hash)
             return self._reply.own(request, rule, own_answer(504, Why.ONLY_IF_CACHED, "Not in store."), outcome)
         alone = _asked_of_the_origin_alone(request)
+        if alone is None and found is None and any(name in request.fields for name in CLIENT_CONDITIONS):
+            alone = self._flying.lately(visit)  # it is not going to be kept: the origin may say 304 for itself
         if alone is not None:
             give_back(found)
             outcome.stored_why = alone

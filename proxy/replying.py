@@ -7,6 +7,7 @@ from proxy.entry import Body, Entry, Found
 from proxy.errors import StoreError, TruncatedError, UpstreamError
 from proxy.message import Fields, Framing, Reply, Request
 from proxy.outcome import Outcome, Verdict
+from proxy.policy.conditional import client_condition, not_modified_fields
 from proxy.policy.forwarding import response_fields
 from proxy.policy.own_answers import own_answer
 from proxy.policy.presenting import dated, dress, plan, server_timing
@@ -66,10 +67,17 @@ class Replying:
             return Reply(what.status, what.phrase, fields, b"", outcome)
         return Reply(what.status, what.phrase, fields, RecordedContent(reader, fate, outcome), outcome)
 
-    def streamed(self, request: Request, rule: Rule, answer: Answer, outcome: Outcome) -> Reply:
-        """The origin's answer as it comes, for this client alone."""
+    def streamed(
+        self, request: Request, rule: Rule, answer: Answer, outcome: Outcome, *, unasked: bool = False
+    ) -> Reply:
+        """The origin's answer as it comes, for this client alone. `unasked`: the client's conditions were taken off
+        on the way, and are answered here; after a 304 of ours the answer is the caller's to close."""
         head = answer.head
         outcome.upstream_status = head.status
+        if unasked and client_condition(request, head.status, head.fields) == 304:
+            told = not_modified_fields(dated(head, response_fields(head.fields)))
+            fields = self._dressed(told, request, rule, outcome, None)
+            return Reply(304, "Not Modified", fields, b"", outcome)
         fields = self._dressed(dated(head, response_fields(head.fields)), request, rule, outcome, None)
         body: bytes | AsyncIterator[bytes] = b"" if head.framing is Framing.NONE else PassedContent(answer)
         return Reply(head.status, head.phrase, fields, body, outcome, framing=head.framing)

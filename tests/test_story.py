@@ -340,3 +340,15 @@ async def test_verdicts_add_up_to_requests() -> None:
         assert stats["verdicts"]["HIT"] == 2
         assert stats["hitRate"] == pytest.approx(0.5)
         assert stats["rules"]["all"]["hits"] == 2
+
+
+async def test_a_client_that_has_an_uncacheable_answer_already_is_told_so() -> None:
+    async with Origin() as origin, running(origin) as gateway:
+        origin.answer("/a", headers=[("Cache-Control", "private"), ("ETag", '"v1"')], body=b"mine")
+        mine = {"If-None-Match": '"v1"'}
+        first = await gateway.get("/a", mine)
+        assert (first.status, first.body, first.detail) == (304, b"", "private")
+        origin.answer("/a", 304, headers=[("ETag", '"v1"')])
+        second = await gateway.get("/a", mine)  # the origin is asked with the client's own condition from now on
+        assert (second.status, second.verdict) == (304, "MISS")
+        assert [request.header("if-none-match") for request in origin.requests] == [None, '"v1"']
