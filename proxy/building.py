@@ -15,7 +15,9 @@ from proxy.server.requests import Reading
 from proxy.server.uploads import Uploads
 from proxy.settings.model import Settings
 from proxy.settings.sections import UpstreamSettings
+from proxy.store import Store
 from proxy.store.file import FileStore
+from proxy.store.loading import load_store
 from proxy.store.memory import MemoryStore
 from proxy.store.spool import open_spool
 from proxy.upstream.attempt import Timeouts
@@ -48,7 +50,7 @@ def memory_store(settings: Settings, clock: Clock) -> MemoryStore | None:
 def file_store(settings: Settings, clock: Clock) -> FileStore | None:
     """The file tier, not opened yet; None when it is off. The token and the journal lie beside its own directory."""
     file = settings.file
-    if not file.on:
+    if not file.on or file.store is not None:
         return None
     return FileStore(
         file.dir / "answers",
@@ -58,6 +60,14 @@ def file_store(settings: Settings, clock: Clock) -> FileStore | None:
         variants=settings.limits.variants,
         clock=clock,
     )
+
+
+def own_store(settings: Settings) -> Store | None:
+    """The operator's own store that takes the file tier's place; ConfigError when it cannot be made."""
+    file = settings.file
+    if not file.on or file.store is None:
+        return None
+    return load_store(file.store, file.options, place="file.store")
 
 
 def recording(settings: Settings, spool: OpenSpool | None) -> Recording:

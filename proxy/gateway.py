@@ -97,8 +97,9 @@ class Gateway:
         self._stores: dict[Tier, Store] = {}
         if self.memory is not None:
             self._stores[Tier.MEMORY] = self.memory
-        if self.file is not None:
-            self._stores[Tier.FILE] = Guarded(self.file, "file", self._file_changed, clock=time.monotonic)
+        far_store = self.file or building.own_store(self.settings)
+        if far_store is not None:
+            self._stores[Tier.FILE] = Guarded(far_store, "file", self._file_changed, clock=time.monotonic)
         far = [(tier, store) for tier, store in self._stores.items() if tier is not Tier.MEMORY]
         self.tiered = Tiered(self.memory, far, self.journal, clock=self._clock, spawn=self._promote)
 

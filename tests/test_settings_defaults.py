@@ -98,6 +98,8 @@ DEFAULTS: dict[str, object] = {
     "file.max_bytes": 1 * GIB,
     "file.max_object": 64 * MIB,
     "file.eviction": "lru",
+    "file.store": None,
+    "file.options": {},
     "redis.enabled": False,  # auto, and nothing of Redis is given
     "redis.url": None,
     "redis.mode": "auto",

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from proxy.errors import ConfigError
 from tests.support.gateway import Client, Clock, running
 from tests.support.origin import Origin
+from tests.support.own_store import DictStore
 
 ALL: dict[str, Any] = {"rules": [{"name": "all", "pattern": "*", "ttl": 60}]}
 CACHED = [("Cache-Control", "max-age=60"), ("Content-Type", "application/json")]
@@ -352,3 +354,24 @@ async def test_a_client_that_has_an_uncacheable_answer_already_is_told_so() -> N
         second = await gateway.get("/a", mine)  # the origin is asked with the client's own condition from now on
         assert (second.status, second.verdict) == (304, "MISS")
         assert [request.header("if-none-match") for request in origin.requests] == [None, '"v1"']
+
+
+async def test_a_store_of_the_operators_own_takes_the_file_tiers_place() -> None:
+    own = {**ALL, "file": {"store": "tests.support.own_store:DictStore", "options": {"limit": 1}}}
+    async with Origin() as origin, running(origin, own) as gateway:
+        store = DictStore.made[-1]
+        origin.answer("/a", body=b"x")
+        await gateway.get("/a")
+        await gateway.settled()
+        assert (store.limit, [entry.parts.path for entry in store.entries.values()]) == (1, ["/a"])
+        await gateway.admin("DELETE", "/memory")
+        got = await gateway.get("/a")
+        assert (got.verdict, got.tier, got.body) == ("HIT", "file", b"x")
+        await gateway.purge(url="/a")
+        assert (await gateway.get("/a")).verdict == "MISS"
+
+
+async def test_a_store_that_cannot_be_made_is_told_with_its_place() -> None:
+    with pytest.raises(ConfigError, match=r"file\.store: 'nowhere' cannot be imported"):
+        async with running("http://127.0.0.1:9", {"file": {"store": "nowhere:Store"}}):
+            pass

@@ -202,6 +202,8 @@ class FileSettings(Section):
     max_bytes: Size = Field(default=1 * GIB, description="bytes on disk")
     max_object: Size = Field(default=64 * MIB, description="largest answer it takes")
     eviction: Eviction = Field(default="lru", description="what leaves when it is full: s3fifo, lru or fifo")
+    store: str | None = Field(default=None, description="package.module:Class of a store of your own in its place")
+    options: dict[str, Any] = Field(default={}, description="keyword arguments for that store")
 
     @property
     def on(self) -> bool:
