@@ -15,6 +15,7 @@ from proxy.policy.freshness import current_age
 from proxy.policy.identity import uncovered
 from proxy.policy.reuse import Choice, Fetch, Serve, judge_reuse, vary_values
 from proxy.reasons import Why
+from proxy.recording import State
 from proxy.replying import Replying
 from proxy.tasks import Tasks
 
@@ -66,7 +67,7 @@ class Flying:
         if visit.request.method == "HEAD" or uncovered(visit.request, visit.rule) is not None:
             return
         key = self._flight_key(visit)
-        flight, leads = self.flights.join(key, lambda _: True)
+        flight, leads = self.flights.join(key, _still_coming)
         if not leads:
             return
         try:
@@ -226,6 +227,12 @@ class Flying:
             return self._reply.stored(visit.request, visit.rule, trip.found, outcome, age)
         give_back(trip.found)
         return self._reply.failed(visit.request, visit.rule, failed.error, outcome)
+
+
+def _still_coming(landing: Landing) -> bool:
+    """Whether a flight that has landed is as good as a refresh of one's own: what is whole already is in store, and
+    was judged there."""
+    return isinstance(landing, Kept) and landing.recording.state is State.GROWING
 
 
 def give_back(found: Found | None) -> None:
