@@ -180,3 +180,15 @@ async def test_any_other_upgrade_is_a_plain_request(fields: tuple[str, ...]) -> 
 async def test_websocket_is_for_get() -> None:
     async with door(lambda request: reply(b"plain"), open=lambda request: Held()) as d, raw(d.port) as client:
         assert (await client.get("/", *FIELDS, VERSION, "Content-Length: 0", method="POST")).body == b"plain"
+
+
+async def test_a_drain_tells_both_sides_that_we_go_away() -> None:
+    link = Held()
+    async with door(lambda request: reply(), open=lambda request: link) as d, aiohttp.ClientSession() as session:
+        async with session.ws_connect(f"ws://127.0.0.1:{d.port}/") as client:
+            async with asyncio.timeout(20):
+                leaving = asyncio.create_task(d.front.drained())
+                message = await client.receive()
+                await leaving
+        assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1001)
+        await finished(d, link, complete=True)

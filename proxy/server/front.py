@@ -92,6 +92,7 @@ class Front:
         self.draining = False  # then no connection is kept after its answer
         self.busy: set[RequestHandler] = set()  # connections with a request under way
         self._idle = asyncio.Event()
+        self._leaving = asyncio.Event()  # websockets end in order
         self._answerer = answerer
         self._admin = admin
         self._doorway = doorway
@@ -113,8 +114,10 @@ class Front:
                 self._idle.set()
 
     async def drained(self) -> None:
-        """From now on connections close after their answers; wait until no request is under way."""
+        """From now on connections close after their answers, and websockets at once: they have no end of their own to
+        wait for. Wait until no request is under way."""
         self.draining = True
+        self._leaving.set()
         while self.busy:
             self._idle.clear()
             await self._idle.wait()
@@ -173,7 +176,7 @@ class Front:
         result = await self._counted(exchange, self._asked(exchange, self._answerer.upgrade(exchange.request)))
         if isinstance(result, Reply):
             return await self._tell(exchange, result)
-        tunnel = Tunnel(exchange.raw, result)
+        tunnel = Tunnel(exchange.raw, result, self._leaving)
         reply = Reply(101, "Switching Protocols", Fields(), b"", Outcome(Verdict.BYPASS, Why.UPGRADE, fwd="bypass"))
         try:
             return await tunnel.run()

@@ -26,10 +26,12 @@ def valid_handshake(raw: web.BaseRequest) -> bool:
 
 @dataclass(slots=True)
 class Tunnel:
-    """Carries one websocket. `sent` counts bytes to the client, `complete` says that it was closed in order."""
+    """Carries one websocket. `sent` counts bytes to the client, `complete` says that it was closed in order; once
+    `leaving` is set, both sides are told that we go away (1001)."""
 
     raw: web.BaseRequest
     link: Link
+    leaving: asyncio.Event
     sent: int = 0
     complete: bool = False
 
@@ -55,7 +57,7 @@ class Tunnel:
         return client
 
     async def _carry(self, client: web.WebSocketResponse[bool]) -> None:
-        pumps = {asyncio.create_task(self._upward(client)), asyncio.create_task(self._downward(client))}
+        pumps = {asyncio.create_task(ending) for ending in (self._upward(client), self._downward(client), self._left())}
         try:
             done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -81,6 +83,11 @@ class Tunnel:
                     return Frame("close", code=_ABNORMAL)
             if frame.kind == "close":
                 return frame
+
+    async def _left(self) -> Frame:
+        """The close frame of our own going."""
+        await self.leaving.wait()
+        return Frame("close", b"the gateway is going away", WSCloseCode.GOING_AWAY)
 
     async def _downward(self, client: web.WebSocketResponse[bool]) -> Frame:
         """Origin to client; the close frame that ended it."""
