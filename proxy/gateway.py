@@ -19,7 +19,6 @@ from proxy.invalidation.local import LocalLog
 from proxy.invalidation.purges import Purger, PurgeRequest
 from proxy.invalidation.records import Kind, url_name
 from proxy.message import Fields, Request
-from proxy.observe.collector import registry
 from proxy.observe.counters import Counters
 from proxy.observe.figures import Figures, TierFigures
 from proxy.observe.logs import LineWriter
@@ -169,8 +168,8 @@ class Gateway:
         open_metrics = admin.metrics == "open" and admin.port is not None
         return (
             *probe_pages(self.readiness),
-            stats_page(self.counters, self.measure, started=time.monotonic()),
-            metrics_page(registry(self.counters, self.measure), open_to_all=open_metrics),
+            stats_page(self.take, started=time.monotonic()),
+            metrics_page(self.take, open_to_all=open_metrics),
             *no_redis_pages(),
             *entry_pages(self.inventory),
             *purge_pages(self.purger, self.inventory, self._clear),
@@ -238,6 +237,10 @@ class Gateway:
     def waiting(self) -> int:
         """How many requests wait for flights to land."""
         return self.flying.waiting
+
+    async def take(self) -> tuple[Counters, Figures]:
+        """What was counted, and how things stand."""
+        return self.counters, self.measure()
 
     def measure(self) -> Figures:
         """How the tiers stand; their lookups are brought into the counters on the way."""

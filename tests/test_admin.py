@@ -15,7 +15,6 @@ from proxy.errors import ConfigError, Problem
 from proxy.insight.inventory import Row
 from proxy.invalidation.purges import PurgeRequest, Receipt
 from proxy.invalidation.records import Kind
-from proxy.observe.collector import registry
 from proxy.observe.counters import Counters
 from proxy.observe.figures import Figures, TierFigures
 from proxy.outcome import Outcome, Tier, Verdict
@@ -107,11 +106,14 @@ class Setting:
 
 
 def pages(ports: Scripted, counters: Counters, readiness: Readiness, **more: object) -> Pages:
+    async def take() -> tuple[Counters, Figures]:
+        return counters, FIGURES
+
     return Pages(
         [
             *probe_pages(readiness),
-            stats_page(counters, lambda: FIGURES, started=1.0, timer=lambda: 3.5),
-            metrics_page(registry(counters, lambda: FIGURES)),
+            stats_page(take, started=1.0, timer=lambda: 3.5),
+            metrics_page(take),
             *no_redis_pages(),
             *entry_pages(ports),
             *purge_pages(ports, ports, ports.clear),

@@ -35,11 +35,17 @@ settings.sources
 settings.load
 settings.show
 settings
-observe.latency observe.figures observe.logs
+observe.latency observe.logs observe.sizes
 observe.counters observe.events
+observe.figures
 observe.collector
 observe
 limits
+redis.address redis.errors redis.keys redis.breaker redis.budget
+redis.dial
+redis.server
+redis.census
+redis
 upstream.protocol
 upstream.attempt upstream.wire upstream.tls upstream.breaker
 upstream.connection

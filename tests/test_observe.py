@@ -150,7 +150,7 @@ def test_the_series_have_the_names_and_labels_of_the_contract() -> None:
     counters.tiers[Tier.MEMORY].hits = 4
     counters.malformed = counters.in_flight = counters.connections = 2
     figures = Figures({Tier.MEMORY: TierFigures(3, 300, 1000, 2)}, breakers={"main": "open"})
-    text = generate_latest(registry(counters, lambda: figures)).decode()
+    text = generate_latest(registry(counters, figures)).decode()
     samples = {
         (sample.name, *sorted(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)

@@ -7,33 +7,34 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from proxy.observe.counters import Counters
-from proxy.observe.figures import Figures, Measure
+from proxy.observe.figures import STATES, Figures
 from proxy.observe.latency import Histogram
 from proxy.version import VERSION
 
 BREAKER_STATES = ("closed", "open", "half-open")
 
 
-def registry(counters: Counters, measure: Measure) -> CollectorRegistry:
-    """Our series with those of the process (memory, CPU, file descriptors) and of the interpreter."""
+def registry(counters: Counters, figures: Figures) -> CollectorRegistry:
+    """Our series, for one scrape, with those of the process (memory, CPU, file descriptors) and of the interpreter."""
     own = CollectorRegistry(auto_describe=False)
-    own.register(GatewayCollector(counters, measure))
+    own.register(GatewayCollector(counters, figures))
     ProcessCollector(registry=own)
     PlatformCollector(registry=own)
     return own
 
 
 class GatewayCollector(Collector):
-    """Makes the series of the contract when they are scraped; nothing is kept between two scrapes."""
+    """The series of the contract as they are at one moment."""
 
-    def __init__(self, counters: Counters, measure: Measure) -> None:
+    def __init__(self, counters: Counters, figures: Figures) -> None:
         self._counters = counters
-        self._measure = measure
+        self._figures = figures
 
     def collect(self) -> Iterable[Metric]:
-        figures = self._measure()
+        figures = self._figures
         yield from _requests(self._counters)
         yield from _tiers(self._counters, figures)
+        yield from _redis(figures)
         yield from _upstreams(self._counters, figures)
         yield _gauge("cachegate_in_flight", "Requests being answered", self._counters.in_flight)
         yield _gauge("cachegate_connections", "Open client connections", self._counters.connections)
@@ -74,6 +75,15 @@ def _tiers(counters: Counters, figures: Figures) -> Iterator[Metric]:
         size.add_metric([tier.value], now.bytes)
         evictions.add_metric([tier.value], now.evictions)
     yield from (entries, size, evictions)
+
+
+def _redis(figures: Figures) -> Iterator[Metric]:
+    if figures.redis is not None:
+        states = GaugeMetricFamily("cachegate_redis_state", "1 for the state it is in", labels=["state"])
+        for state in STATES:
+            states.add_metric([state], int(state == figures.redis.state))
+        yield states
+        yield _gauge("cachegate_redis_memory_bytes", "Memory that Redis uses", figures.redis.memory)
 
 
 def _upstreams(counters: Counters, figures: Figures) -> Iterator[Metric]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from proxy.observe.counters import Counters
 from proxy.outcome import Tier
 
 
@@ -19,19 +20,40 @@ class TierFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class RedisFigures:
+    """Redis as this instance sees it. `connected`: it is linked to the others and has caught up with their purges;
+    `state` is one of STATES and `reason` says why it is not ready. Seconds and bytes; `keys` are our entries alone."""
+
+    state: str
+    connected: bool
+    reason: str = ""
+    latency: float = 0.0
+    keys: int = 0
+    memory: int = 0
+    keyspace: Mapping[str, str] = field(default_factory=dict)
+    errors: int = 0
+    evictions: int = 0
+
+
+STATES = ("connecting", "ready", "degraded", "closed")
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
-    """The instance now. `files` are names of records, at most FILES; `breakers` map an upstream to its state."""
+    """The instance now. `files` are names of records, at most FILES; `breakers` map an upstream to its state; `redis`
+    is None where it is not in use."""
 
     tiers: Mapping[Tier, TierFigures] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     breakers: Mapping[str, str] = field(default_factory=dict)
+    redis: RedisFigures | None = None
     workers: int = 1
 
 
 FILES = 100
 
 
-class Measure(Protocol):
-    """Takes the figures; cheap, since stats and metrics are asked for often."""
+class Take(Protocol):
+    """Takes what was counted and how things stand, of the whole instance; cheap, since it is asked for often."""
 
-    def __call__(self) -> Figures: ...
+    async def __call__(self) -> tuple[Counters, Figures]: ...

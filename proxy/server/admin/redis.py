@@ -1,11 +1,100 @@
-"""What is told of Redis by a gateway that runs without it."""
+"""The Redis pages: is it well, how fast does it answer, what does it say of itself, and empty it."""
 
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from proxy.errors import StoreError
 from proxy.message import Reply
+from proxy.observe.figures import RedisFigures
+from proxy.observe.sizes import spoken
 from proxy.server.admin.pages import AdminError, Ask, Page, json_reply
 from proxy.server.admin.rights import Level
 
+SLOW = 0.1  # seconds of an answer that make it degraded
+PATIENCE = 0.8  # seconds: the health page answers in under one, whatever Redis does
+AT_ONCE = 1.0  # seconds after which a clear goes on behind its answer
+_SECTIONS = ("server", "clients", "memory", "persistence", "stats", "replication", "cpu", "cluster", "keyspace")
 _OFF = "redis-off"
 _TEXT = "Redis is not in use here; answers are kept in memory and files."
+
+
+class Redis(Protocol):
+    """Redis, as the pages see it. What it cannot do is a StoreError."""
+
+    async def figures(self, patience: float) -> RedisFigures:
+        """How it stands; counts may be older when they take longer than `patience` seconds."""
+        ...
+
+    async def ping(self) -> float:
+        """Seconds until it answered."""
+        ...
+
+    async def info(self, section: str) -> dict[str, object]:
+        """A section of INFO without secrets."""
+        ...
+
+    async def clear(self) -> int:
+        """Remove our entries; how many went."""
+        ...
+
+
+def redis_pages(redis: Redis, spawn: Callable[[Awaitable[int]], asyncio.Task[int]]) -> tuple[Page, ...]:
+    """`spawn` runs what goes on behind an answer."""
+
+    async def health(ask: Ask) -> Reply:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                latency: float | None = await redis.ping()
+        except (StoreError, TimeoutError):
+            latency = None
+        now = await redis.figures(0.1)
+        status = _status(now, latency)
+        document = {
+            "status": status,
+            "latency": round((latency or 0.0) * 1000, 3),
+            "connected": now.connected and latency is not None,
+            "memory": spoken(now.memory),
+            "keys": now.keys,
+        }
+        reason = now.reason or ("no answer" if latency is None else "")
+        return json_reply(document | ({"reason": reason} if reason else {}), 503 if status == "unhealthy" else 200)
+
+    async def ping(ask: Ask) -> Reply:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                latency = await redis.ping()
+        except (StoreError, TimeoutError) as error:
+            raise _away(error) from None
+        return json_reply({"pong": True, "latency_ms": round(latency * 1000, 3)})
+
+    async def info(ask: Ask) -> Reply:
+        section = ask.query.get("section", "memory").lower()
+        if section not in _SECTIONS:
+            raise AdminError(400, "bad-section", f"section: wanted one of {', '.join(_SECTIONS)}.")
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return json_reply(await redis.info(section))
+        except (StoreError, TimeoutError) as error:
+            raise _away(error) from None
+
+    async def clear(ask: Ask) -> Reply:
+        clearing = spawn(redis.clear())
+        done, _ = await asyncio.wait({clearing}, timeout=AT_ONCE)
+        if not done:
+            return json_reply({"id": secrets.token_hex(8), "state": "running"}, 202)
+        try:
+            return json_reply({"cleared": clearing.result()})
+        except StoreError as error:
+            raise _away(error) from None
+
+    return (
+        Page("GET", "/redis/health", Level.GLANCE, health),
+        Page("GET", "/redis/ping", Level.GLANCE, ping),
+        Page("GET", "/redis/info", Level.TOKEN, info),
+        Page("DELETE", "/redis", Level.TOKEN, clear),
+    )
 
 
 def no_redis_pages() -> tuple[Page, ...]:
@@ -23,3 +112,14 @@ def no_redis_pages() -> tuple[Page, ...]:
         Page("GET", "/redis/info", Level.TOKEN, refuse),
         Page("DELETE", "/redis", Level.TOKEN, refuse),
     )
+
+
+def _status(now: RedisFigures, latency: float | None) -> str:
+    """Usable, but slow or not writable, is degraded; so is what answers while we are still catching up."""
+    if latency is None:
+        return "unhealthy"
+    return "healthy" if now.state == "ready" and now.connected and latency < SLOW else "degraded"
+
+
+def _away(error: Exception) -> AdminError:
+    return AdminError(503, "redis-away", f"Redis cannot be asked: {error or 'no answer in time'}.")

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from proxy.message import Reply
 from proxy.observe.counters import Counters, rate
-from proxy.observe.figures import FILES, Figures, Measure, TierFigures
+from proxy.observe.figures import FILES, Figures, RedisFigures, Take, TierFigures
+from proxy.observe.sizes import spoken
 from proxy.outcome import Tier
 from proxy.server.admin.pages import Ask, Page, json_reply
 from proxy.server.admin.rights import Grant, Level
@@ -14,13 +15,11 @@ from proxy.version import VERSION
 Document = dict[str, object]
 
 
-def stats_page(
-    counters: Counters, measure: Measure, *, started: float, timer: Callable[[], float] = time.monotonic
-) -> Page:
+def stats_page(take: Take, *, started: float, timer: Callable[[], float] = time.monotonic) -> Page:
     """`started` by `timer`, in seconds. The names of files are for the token alone."""
 
     async def stats(ask: Ask) -> Reply:
-        return json_reply(build(counters, measure(), timer() - started, names=ask.grant is Grant.FULL))
+        return json_reply(build(*await take(), timer() - started, names=ask.grant is Grant.FULL))
 
     return Page("GET", "/stats", Level.GLANCE, stats)
 
@@ -36,7 +35,7 @@ def build(counters: Counters, figures: Figures, uptime: float, *, names: bool) -
         "inFlight": counters.in_flight,
         "activeSessions": counters.connections,
         "memory": _memory(counters, figures),
-        "redis": _redis(figures),
+        "redis": _redis(counters, figures),
         "file": _file(counters, figures, names),
         "verdicts": {verdict.value: count for verdict, count in counters.verdicts.items()},
         "reasons": {why.word: count for why, count in counters.reasons.items()},
@@ -84,24 +83,30 @@ def _file(counters: Counters, figures: Figures, names: bool) -> Document:
     return document | ({"off": now.off} if now.off else {})
 
 
-def _redis(figures: Figures) -> Document:
-    """The shape of a Redis that is not there: this instance keeps its answers to itself."""
-    return {
-        "enabled": False,
-        "connected": False,
-        "isConnected": False,
-        "mode": "fallback",
-        "size": 0,
-        "keys": 0,
-        "memory": "0B",
-        "memoryUsage": 0,
-        "latency": 0,
-        "keyspace": {},
-        "hits": 0,
-        "misses": 0,
-        "errors": 0,
+def _redis(counters: Counters, figures: Figures) -> Document:
+    """`mode` is "fallback" while this instance keeps its answers to itself."""
+    now, seen = figures.redis or _NONE, counters.tiers[Tier.REDIS]
+    document: Document = {
+        "enabled": figures.redis is not None,
+        "connected": now.connected,
+        "isConnected": now.connected,
+        "mode": "shared" if now.connected else "fallback",
+        "size": now.keys,
+        "keys": now.keys,
+        "memory": spoken(now.memory),
+        "memoryUsage": now.memory,
+        "latency": round(now.latency * 1000, 3),
+        "keyspace": dict(now.keyspace),
+        "hits": seen.hits,
+        "misses": seen.misses,
+        "errors": now.errors,
+        "evictions": now.evictions,
         "localFallbackSize": figures.tiers.get(Tier.MEMORY, TierFigures()).entries,
     }
+    return document | ({"state": now.state, "reason": now.reason} if figures.redis is not None else {})
+
+
+_NONE = RedisFigures("closed", False)
 
 
 def _rules(counters: Counters) -> Document:

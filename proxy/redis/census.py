@@ -1,0 +1,127 @@
+"""What there is in Redis, asked rarely and in the background: counting keys and INFO cost more than a page may wait."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.asyncio import RedisCluster
+
+from proxy.redis.errors import RedisError, translated
+from proxy.redis.server import Server
+
+FRESH = 2.0  # seconds that what was seen is good enough
+REST = 10.0  # times as long as a look took nobody looks again
+_SECRET = ("pass", "auth", "user", "secret", "executable", "config_file")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """`keys` are our entries; the rest is the server's own, in bytes, added up over a cluster's primaries."""
+
+    keys: int = 0
+    memory: int = 0
+    evictions: int = 0
+    keyspace: Mapping[str, str] = field(default_factory=dict)
+
+
+class Census:
+    """Remembers the last look. `count` counts our entries, and raises StoreError."""
+
+    def __init__(self, server: Server, count: Callable[[], Awaitable[int]]) -> None:
+        self.seen = Seen()
+        self._server = server
+        self._count = count
+        self._looking: asyncio.Task[None] | None = None
+        self._next = 0.0
+
+    async def look(self, patience: float) -> Seen:
+        """What was seen last; what is seen now where that takes no longer than `patience` seconds."""
+        if self._server.usable and time.monotonic() >= self._next and self._looking is None:
+            self._looking = asyncio.create_task(self._look(), name="census")
+        if self._looking is not None:
+            await asyncio.wait({self._looking}, timeout=patience)
+        return self.seen
+
+    async def close(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+
+    async def _look(self) -> None:
+        began = time.monotonic()
+        try:
+            memory, keyspace = await info(self._server, "memory"), await info(self._server, "keyspace")
+            stats = await info(self._server, "stats")
+            self.seen = Seen(
+                await self._count(),
+                _number(memory.get("used_memory")),
+                _number(stats.get("evicted_keys")),
+                {name: _told(said) for name, said in keyspace.items()},
+            )
+        except Exception as error:
+            translated(error)  # the pages show the server's state; what was seen last stands until the next look
+        finally:
+            took = time.monotonic() - began
+            self._next = time.monotonic() + max(FRESH, REST * took)
+            self._looking = None
+
+
+async def info(server: Server, section: str) -> dict[str, Any]:
+    """A section of INFO, parsed and without secrets; of a cluster, numbers are added up over its primaries. RedisError
+    when Redis cannot say."""
+    client = server.client
+    try:
+        if not isinstance(client, RedisCluster):
+            return _public(await client.info(section))
+        said = await client.info(section, target_nodes=RedisCluster.PRIMARIES)
+    except Exception as error:
+        raise translated(error) from error
+    nodes = list(said.values()) if said and all(isinstance(one, dict) for one in said.values()) else [said]
+    return _public(_added(nodes) if section != "keyspace" else _added_keyspace(nodes))
+
+
+async def ping(server: Server) -> float:
+    """Seconds until the answer; RedisError without one."""
+    began = time.monotonic()
+    await server.call("PING")
+    return time.monotonic() - began
+
+
+def _public(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in said.items() if not any(word in name.lower() for word in _SECRET)}
+
+
+def _added(nodes: list[Mapping[str, Any]]) -> dict[str, Any]:
+    added: dict[str, Any] = {}
+    for node in nodes:
+        for name, value in node.items():
+            known = added.get(name)
+            numbers = isinstance(value, int) and isinstance(known, int)
+            added[name] = known + value if numbers else value if known is None else known
+    return added
+
+
+def _added_keyspace(nodes: list[Mapping[str, Any]]) -> dict[str, Any]:
+    added: dict[str, dict[str, int]] = {}
+    for node in nodes:
+        for db, counts in node.items():
+            place = added.setdefault(db, {"keys": 0, "expires": 0})
+            for name in place:
+                place[name] += _number(counts.get(name))
+    return dict(added)
+
+
+def _told(said: Any) -> str:
+    """`keys=8934,expires=5621`"""
+    if not isinstance(said, Mapping):
+        return str(said)
+    return f"keys={_number(said.get('keys'))},expires={_number(said.get('expires'))}"
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) else 0
+
+
+__all__ = ["Census", "RedisError", "Seen", "info", "ping"]
