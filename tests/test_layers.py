@@ -44,7 +44,7 @@ limits
 redis.address redis.errors redis.keys redis.breaker redis.budget
 redis.dial
 redis.server
-redis.census
+redis.census redis.trial
 redis
 upstream.protocol
 upstream.attempt upstream.wire upstream.tls upstream.breaker
@@ -83,6 +83,7 @@ server.admin
 server.lifecycle server.workers
 server
 configuration
+sharing
 building
 gateway
 wiring

@@ -20,6 +20,7 @@ VERBS = {
     "health": "Say whether a running gateway is well.",
     "purge": "Forget stored answers by URL, key, pattern, tag, rule or namespace.",
     "clear": "Empty the tiers.",
+    "doctor": "Try Redis, the upstreams and the cache directory as the settings name them.",
 }
 OWN_FLAGS = ("-h", "--help", "--version")
 
