@@ -7,6 +7,7 @@ from redis.asyncio import Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.cluster import LoadBalancingStrategy
 from redis.exceptions import ConnectionError as Unconnected
 
 from proxy.redis.address import Address, Mode
@@ -32,9 +33,8 @@ def dial(address: Address, mode: Mode, patience: Patience) -> Client:
             nodes = [ClusterNode(host, port) for host, port in address.nodes]
             return RedisCluster(
                 startup_nodes=nodes,
-                read_from_replicas=address.replicas,
+                load_balancing_strategy=LoadBalancingStrategy.ROUND_ROBIN if address.replicas else None,
                 require_full_coverage=False,
-                cluster_error_retry_attempts=1,
                 **options,
             )
         case Mode.SENTINEL:

@@ -64,6 +64,8 @@ def translated(error: BaseException) -> RedisError:
         case ResponseError():
             text = str(error)
             word = _word(error, text)
+            if text.startswith("SELECT is not allowed"):
+                return Away("it is a cluster, which has only db 0; see redis.db")
             if word in ("NOAUTH", "WRONGPASS"):
                 return Away("the user or password is refused; see redis.username and redis.password")
             return Refused(word, text if text.startswith(word) else f"{word} {text}")

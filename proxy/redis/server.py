@@ -5,7 +5,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from hashlib import sha1
 from typing import Any
@@ -153,10 +153,11 @@ class Server:
             return await self.call("EVAL", script.source, len(keys), *keys, *words, write=write)
 
     def apart(self, patience: Patience) -> Client:
-        """A client of the caller's own, for reads that block; to be closed by `hang_up`. Away while there is none."""
+        """A client of the caller's own, for reads that block, from primaries; to be closed by `hang_up`. Away while
+        there is none."""
         if not self.usable:
             raise Away(self.reason)
-        return dial(self.address, self.mode, patience)
+        return dial(replace(self.address, replicas=False), self.mode, patience)
 
     def masters(self) -> Sequence[Client | Any]:
         """What a SCAN has to walk: each primary. Away while there is none."""
@@ -309,8 +310,6 @@ class Server:
             if kind is Mode.CLUSTER and mode is not Mode.CLUSTER:
                 if mode is not Mode.AUTO:
                     raise Away("it is a cluster: set redis.mode to cluster or auto")
-                if self.address.db:
-                    raise Away(f"it is a cluster, which has only db 0; redis.db is {self.address.db}")
                 await hang_up(client)
                 client = dial(self.address, Mode.CLUSTER, self.patience)
                 await client.initialize()
