@@ -213,7 +213,7 @@ class FaultProxy:
         self.connections += 1
         self.open += 1
         self._changed.set()
-        writer.transport.set_write_buffer_limits(high=0)
+        _unbuffered(writer.transport)
         link = _Link(writer)
         self._links.add(link)
         link.task = asyncio.get_running_loop().create_task(self._serve(link, reader))
@@ -310,8 +310,13 @@ async def _connect(host: str, port: int) -> tuple[_Reader, asyncio.StreamWriter]
     reader = _Reader()
     protocol = asyncio.StreamReaderProtocol(reader)
     transport, _ = await loop.create_connection(lambda: protocol, host, port)
-    transport.set_write_buffer_limits(high=0)  # drain() waits until the system has it, so that a reset loses nothing
+    _unbuffered(transport)
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+def _unbuffered(transport: asyncio.WriteTransport) -> None:
+    """drain() waits until the system has what was written, so that a reset loses nothing of it."""
+    transport.set_write_buffer_limits(high=1, low=0)  # with high=0 asyncio's TLS takes an empty buffer for a full one
 
 
 def _say_the_end(writer: asyncio.StreamWriter) -> None:

