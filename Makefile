@@ -1,10 +1,11 @@
 # `make help` lists the verbs. make run PYTHON=python3.12 chooses the interpreter; .venv is made once and kept.
 .DEFAULT_GOAL := help
-.PHONY: run test test-slow check lock clean help
+.PHONY: run test test-slow check lock up down clean help
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
+COMPOSE = docker compose --env-file deploy/compose/.env -f docker-compose.yml $(WITH:%=-f deploy/compose/%.yml)
 NEEDS := needs Python 3.11 or later with its venv module (Debian, Ubuntu: apt install python3-venv), or name another: make PYTHON=python3.12 ...
 
 run: .venv/.run ## the gateway on http://127.0.0.1:4000, before UPSTREAM=https://... or else a demo API; ARGS="--any --flag"
@@ -23,6 +24,13 @@ lock: .venv/.run ## choose the newest versions that pyproject.toml allows, and t
 	$(PIP) uv && echo "setuptools>=77" | $(LOCK) pyproject.toml - -o requirements.lock
 	echo "setuptools>=77" | $(LOCK) --extra test -c requirements.lock pyproject.toml - -o requirements-test.lock
 
+up: deploy/compose/.env ## gateway, Redis and a demo API in containers, before UPSTREAM=https://...; WITH=sentinel or another of deploy/compose
+	@$(if $(UPSTREAM),UPSTREAM_URL="$(UPSTREAM)") $(COMPOSE) up --build --detach --wait
+	@sed -n 's/^ADMIN_TOKEN=//p' $< | { read -r token; printf "$$(cat deploy/compose/asking.txt)\n" "$$token" "$$token"; }
+
+down: deploy/compose/.env ## ends those containers; what they kept stays
+	@$(COMPOSE) down --remove-orphans
+
 clean: ## everything that was made here, the cache directory too
 	rm -rf .venv .cachegate build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
@@ -36,3 +44,6 @@ help: ## this list
 
 .venv/.test: .venv/.run requirements-test.lock
 	@echo "installing what the tests need (once)"; $(PIP) --require-hashes -r requirements-test.lock && touch $@
+
+deploy/compose/.env:
+	@umask 077 && $(PYTHON) -c 'import secrets; print("ADMIN_TOKEN=" + secrets.token_hex(24))' > $@
