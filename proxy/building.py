@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from proxy.errors import ConfigError, Problem
 from proxy.flying import Patience
 from proxy.recording import OpenSpool, Recording, Spool
 from proxy.server.connections import Limits
@@ -153,18 +152,3 @@ def server_tls(settings: Settings) -> ServerTls | None:
     if listen.tls_cert is None:
         return None
     return ServerTls(Path(listen.tls_cert), listen.tls_key)
-
-
-def refuse_own_address(settings: Settings, own: list[tuple[str, int]]) -> None:
-    """ConfigError when an upstream is the gateway itself: each request would come back for ever."""
-    local = {"127.0.0.1", "localhost", "::1"}
-    wildcards = {"0.0.0.0", "::"}  # noqa: S104
-    for name, section in {"": settings.upstream, **settings.upstreams}.items():
-        for url in section.url:
-            parts = urlsplit(url)
-            port = parts.port or (443 if parts.scheme == "https" else 80)
-            for host, own_port in own:
-                same = parts.hostname == host or (parts.hostname in local and host in local | wildcards)
-                if port == own_port and same:
-                    place = f"upstreams.{name}.url" if name else "upstream.url"
-                    raise ConfigError((Problem(place, f"{url} is the gateway's own address; name the API behind it"),))

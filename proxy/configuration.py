@@ -1,38 +1,68 @@
-"""The settings of a running gateway: shown without secrets, read again, and what that changes."""
+"""The settings that hold, and reading them again."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
 
 from proxy.settings.load import Loaded
 from proxy.settings.show import as_data, show
 
+_log = logging.getLogger("cachegate")
+
 # What holds from the next request on; everything else is read at start alone.
 _LIVE = ("rules", "cache", "upstream", "upstreams", "log.level", "limits.key_body", "limits.tags", "flight.wait")
 _AT_START = ("cache.cleanup_interval", "cache.warmup")
+_Section = TypeVar("_Section", bound=BaseModel)
 
 
 class Configuration:
-    """`source` reads the settings anew (it may block), None where there is nothing to read; `apply` lets them hold."""
+    """`source` reads the settings anew (it may block), None where there is nothing to read; `apply` lets them hold,
+    less what only a restart can change. `renew` reads anew what settings merely name, such as certificates."""
 
     def __init__(self, loaded: Loaded, source: Callable[[], Loaded] | None, apply: Callable[[Loaded], None]) -> None:
-        self._loaded = loaded
+        self.renew: Callable[[], None] = lambda: None
+        self._started = loaded
+        self._read = loaded  # the last that was taken, with what waits for a restart
         self._source = source
         self._apply = apply
+        self._turn = asyncio.Lock()
 
     def shown(self) -> Mapping[str, object]:
-        return show(self._loaded)
+        """The settings that hold now, where each comes from, and which others wait for a restart."""
+        return {**show(_holding(self._started, self._read)), "restart": self._waiting(self._read)}
 
     async def reload(self) -> Mapping[str, object]:
         """Read everything again and let it hold: the paths that changed, and those that need a restart to hold.
         ConfigError with every problem, and then the old settings go on to hold."""
         if self._source is None:
             return {"changed": [], "restart": []}
-        loaded = await asyncio.to_thread(self._source)
-        changed = sorted(_different(self._loaded, loaded))
-        self._apply(loaded)
-        self._loaded = loaded
-        return {"changed": changed, "restart": [path for path in changed if not is_live(path)]}
+        async with self._turn:
+            loaded = await asyncio.to_thread(self._source)
+            changed, waiting = sorted(_different(self._read, loaded)), self._waiting(loaded)
+            if not any(_within(path, ("listen.tls_cert", "listen.tls_key")) for path in waiting):
+                self.renew()
+            self._apply(_holding(self._started, loaded))
+            self._read = loaded
+        self._tell(loaded, changed, waiting)
+        return {"changed": changed, "restart": waiting}
+
+    def _waiting(self, loaded: Loaded) -> list[str]:
+        return sorted(path for path in _different(self._started, loaded) if not is_live(path))
+
+    def _tell(self, loaded: Loaded, changed: list[str], waiting: list[str]) -> None:
+        for warning in loaded.warnings:
+            _log.warning("%s", warning)
+        wait = f"; a restart is needed for {', '.join(waiting)}" if waiting else ""
+        _log.log(
+            logging.WARNING if waiting else logging.INFO,
+            "reloaded: changed %s%s",
+            ", ".join(changed) or "nothing",
+            wait,
+        )
 
 
 def is_live(path: str) -> bool:
@@ -43,7 +73,25 @@ def is_live(path: str) -> bool:
 
 
 def _within(path: str, roots: tuple[str, ...]) -> bool:
-    return any(path == root or path.startswith(f"{root}.") for root in roots)
+    return any(path == root or path.startswith((f"{root}.", f"{root}[")) for root in roots)
+
+
+def _holding(started: Loaded, read: Loaded) -> Loaded:
+    """What was read last as far as a reload reaches, the rest as at the start."""
+    sources = {path: source for path, source in read.sources.items() if is_live(path)}
+    kept = {path: source for path, source in started.sources.items() if not is_live(path)}
+    return replace(read, settings=_mixed(started.settings, read.settings), sources={**kept, **sources})
+
+
+def _mixed(started: _Section, read: _Section, above: str = "") -> _Section:
+    chosen: dict[str, Any] = {}
+    for name in type(started).model_fields:
+        path, old, new = f"{above}{name}", getattr(started, name), getattr(read, name)
+        if isinstance(old, BaseModel) and isinstance(new, BaseModel):
+            chosen[name] = _mixed(old, new, f"{path}.")
+        else:
+            chosen[name] = new if is_live(path) else old
+    return started.model_copy(update=chosen)
 
 
 def _different(old: Loaded, new: Loaded) -> Iterator[str]:

@@ -14,6 +14,7 @@ from proxy import building
 from proxy.gateway import Gateway
 from proxy.observe.counters import Counters
 from proxy.observe.logs import setup
+from proxy.obstacles import refuse_own_address
 from proxy.server.connections import Gate
 from proxy.server.lifecycle import Drain, Port, Signals
 from proxy.server.lifecycle import serve as serve_ports
@@ -34,16 +35,24 @@ def create_app(settings: Settings | Mapping[str, Any] | str | Path) -> web.Appli
 
 
 async def serve(loaded: Loaded, *, reload: Callable[[], Loaded], allow_python_parser: bool = False) -> int:
-    """Run one gateway until SIGTERM; the exit code. ConfigError when it cannot start."""
+    """Run one gateway until SIGTERM; the exit code. ConfigError when it cannot start. `reload` reads the settings
+    again, and refuses those with `obstacles`."""
     settings = loaded.settings
     check_parser(allow_python_parser=allow_python_parser)
     public = bind(settings.listen.host, settings.listen.port)
     admin = bind(settings.admin.host, settings.admin.port, "admin") if settings.admin.port is not None else ()
-    building.refuse_own_address(settings, [sock.getsockname()[:2] for sock in (*public, *admin)])
+    taken = [sock.getsockname()[:2] for sock in (*public, *admin)]
+    refuse_own_address(settings, taken)
+
+    def again() -> Loaded:
+        found = reload()
+        refuse_own_address(found.settings, taken)
+        return found
+
     writer = setup(settings.log.level, settings.log.format or ("text" if sys.stderr.isatty() else "json"))
     try:
         _warn(loaded)
-        gateway = Gateway(loaded, source=reload, access=writer)
+        gateway = Gateway(loaded, source=again, access=writer)
         await gateway.start()
         try:
             return await _run(gateway, public, admin, loaded.file)
@@ -57,6 +66,8 @@ async def _run(gateway: Gateway, public: Sequence[socket], admin: Sequence[socke
     settings = gateway.settings
     limits = building.door_limits(settings, raise_nofile())
     tls = building.server_tls(settings)
+    if tls is not None:
+        gateway.configuration.renew = tls.reload
     front = Port(public, gateway.front, Gate(gateway.front, gateway.counters, limits), tls)
     desk = None
     if gateway.admin_front is not None:

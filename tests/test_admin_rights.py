@@ -81,7 +81,7 @@ def test_who_may(
 ) -> None:
     rights, (peer, host) = Rights(token), who
     request = asked(host, fields)
-    assert tuple(rights.page(request, peer, level) for level in Level) == pages
+    assert tuple(rights.page(request, peer, level) for level in (Level.OPEN, Level.GLANCE, Level.TOKEN)) == pages
     assert rights.purge(request, peer) == purge
 
 
@@ -158,3 +158,8 @@ def test_where_nothing_can_be_kept_the_gateway_still_starts(tmp_path: Path) -> N
     token = admin_token(None, tmp_path / "file" / "admin.token")
     assert token.value
     assert token.place.startswith("nowhere")
+
+
+@pytest.mark.parametrize(("fields", "granted"), [({}, GLANCE), (RIGHT, FULL), (WRONG, WRONG_TOKEN)])
+def test_what_is_public_still_refuses_a_wrong_token(fields: dict[str, str], granted: Grant | Refusal) -> None:
+    assert Rights("right").page(asked("gate.example", fields), "10.0.0.9", Level.PUBLIC) == granted

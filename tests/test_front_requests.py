@@ -288,6 +288,28 @@ async def test_the_token_makes_trusted_and_goes_no_further(token: str, trusted: 
         assert (request.trusted, "cachegate-token" in request.fields) == (trusted, False)
 
 
+@pytest.mark.parametrize(
+    ("sent", "forwarded"),
+    [
+        (["Authorization: Bearer right"], []),
+        (["AUTHORIZATION: bearer   right  "], []),
+        (["Authorization: Basic eDp5", "Authorization: Bearer right"], []),
+        (["Authorization: Bearer wrong"], ["Bearer wrong"]),
+        (["Authorization: Basic right"], ["Basic right"]),
+        (["Authorization: Bearer"], ["Bearer"]),
+        (["Authorization: Bearer right, right"], ["Bearer right, right"]),
+        (["X-Authorization: Bearer right"], []),
+    ],
+)
+async def test_our_own_bearer_token_goes_no_further_either(sent: list[str], forwarded: list[str]) -> None:
+    """An operator who names the wrong port does not tell the site behind it; and nothing is keyed by it."""
+    doorway = Doorway("gate", Reading(trusts=lambda given: given == "right"))
+    async with door(lambda request: reply(b"ok"), doorway=doorway) as d, raw(d.port) as client:
+        assert (await client.get("/", *sent)).status == 200
+        (request,) = d.requests
+        assert (list(request.fields.lines("authorization")), request.trusted) == (forwarded, False)
+
+
 @pytest.mark.parametrize("text", ["a b", "a\n", "a:1:2", "[::1", "::1", "a:", ":80", "a?b", "a#b", "a\\b", "a%00"])
 def test_hosts_have_one_spelling(text: str) -> None:
     if text == "a:":

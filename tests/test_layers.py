@@ -30,6 +30,7 @@ settings.sections
 settings.rule_model
 settings.model
 settings.shape settings.compile
+settings.acting
 settings.spellings settings.checks
 settings.sources
 settings.load
@@ -44,7 +45,9 @@ limits
 redis.address redis.errors redis.keys redis.breaker redis.budget
 redis.dial
 redis.server
-redis.census redis.trial
+redis.census redis.trial redis.hot redis.lease_lua
+redis.waking
+redis.lease
 redis
 upstream.protocol
 upstream.attempt upstream.wire upstream.tls upstream.breaker
@@ -58,16 +61,25 @@ upstream.service
 upstream.routes
 upstream
 invalidation.records
-invalidation.journal
+invalidation.journal invalidation.course
+invalidation.ring invalidation.tie
 invalidation.local
+invalidation.stream
+invalidation.shared invalidation.worker_log
 invalidation.purges
 invalidation
 store
 store.codec store.eviction
-store.memory store.spool store.file store.redis store.guarded
+store.packing
+store.redis_record store.redis_lua store.redis_walk
+store.memory store.spool store.redis store.guarded store.backlog
+store.file_shared
+store.file
+store.file_keeper
 store.tiered
 insight insight.inventory insight.rule_tests
 replying
+landing passes
 fetching
 flying
 pipeline
@@ -80,11 +92,16 @@ server.admin.rights server.admin.token
 server.admin.pages
 server.admin.entries server.admin.port
 server.admin
-server.lifecycle server.workers
+server.lifecycle server.bus
+server.seat server.spreading
+server.workers
+server.member
+server.desk
 server
 configuration
 sharing
-building
+building division
+obstacles
 gateway
 wiring
 embed

@@ -190,6 +190,43 @@ async def test_a_second_signal_ends_at_once() -> None:
         assert await run.ended() == 0
 
 
+async def endless(request: Request) -> Reply:
+    async def content() -> AsyncIterator[bytes]:
+        yield b"hello"
+        await asyncio.Event().wait()
+
+    return reply(content())
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["told twice", "drain over"])
+async def test_what_is_cut_is_no_whole_answer(again: bool) -> None:
+    """A body that ends with its connection ends by a reset (RFC 9112 8; invariant 2)."""
+    async with running(endless, Drain(0.0, 20.0 if again else 0.05)) as run, raw(run.port) as client:
+        await client.send(b"GET / HTTP/1.0\r\n\r\n")
+        await client.reader.readuntil(b"hello")
+        run.signals.end()
+        if again:
+            run.signals.end()
+        assert await client.closed() == "rst"
+        assert await run.ended() == 0
+
+
+async def test_what_a_slow_reader_has_not_taken_yet_is_waited_for_and_then_cut() -> None:
+    size = 8_000_000  # more than the sockets hold
+    for limit, ending in ((20.0, "fin"), (0.05, "rst")):
+        async with running(lambda request: reply(bytes(size)), Drain(0.0, limit)) as run, raw(run.port) as client:
+            client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            await client.send(b"GET / HTTP/1.0\r\n\r\n")
+            while not run.counters.in_flight:
+                await asyncio.sleep(0)
+            run.signals.end()
+            if ending == "rst":
+                assert await run.ended() == 0
+            client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+            got = await client.response()
+            assert (len(got.body) == size, await client.closed()) == (ending == "fin", ending)
+
+
 # -- reloading ----------------------------------------------------------------------------------------------------
 
 
@@ -309,10 +346,8 @@ async def test_certificates_are_read_again(tmp_path: Path) -> None:
     async with running(lambda request: reply(b"ok"), tls=tls) as run:
         assert await name(run.port) == "one"
         issue(authority, "two", cert, key)
-        run.signals.reload.set()
-        await run.next_reload()
-        while await name(run.port) != "two":
-            await asyncio.sleep(0)
+        tls.reload()
+        assert await name(run.port) == "two"
         cert.write_text("nonsense")
         with pytest.raises(ConfigError, match=r"listen\.tls_cert"):
             tls.reload()

@@ -153,7 +153,7 @@ NAMES: list[tuple[str, str | None, str, str, object]] = [
     ("listen.tls_key", "--tls-key", "TLS_KEY", "k.pem", "k.pem"),
     ("listen.trusted_proxies", "--trusted-proxies", "TRUSTED_PROXIES", "10.0.0.0/8", ["10.0.0.0/8"]),
     ("admin.prefix", "--admin-prefix", "ADMIN_PREFIX", "/gate", "/gate"),
-    ("admin.token", "--admin-token", "ADMIN_TOKEN", "t0ken", "t0ken"),
+    ("admin.token", "--admin-token", "ADMIN_TOKEN", "t0ken-t0ken", "t0ken-t0ken"),
     ("admin.port", "--admin-port", "ADMIN_PORT", "4001", 4001),
     ("admin.host", None, "ADMIN_HOST", "::1", "::1"),
     ("cache.default_ttl", "--cache-ttl", "CACHE_TTL", "10m", 600),

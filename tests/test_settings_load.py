@@ -10,6 +10,7 @@ from proxy.errors import ConfigError
 from proxy.settings import Settings, settings_from
 from proxy.settings.compile import compile_rules
 from proxy.settings.load import load
+from proxy.settings.show import show
 from tests.support.settings_loading import FILE, problems, read
 
 # Each layer, nearest last, saying the same setting; whatever set of them speaks, the nearest one is heard.
@@ -314,6 +315,56 @@ def test_an_empty_password_is_none_and_beats_another(tmp_path: Path) -> None:
     yaml = "redis: {password: secret, username: ''}\n"
     assert read(tmp_path, yaml, environ={"REDIS_PASSWORD": ""}).settings.redis.password is None
     assert read(tmp_path, yaml).settings.redis.username is None
+
+
+def test_a_rule_that_is_none_hides_no_mistake_of_the_others(tmp_path: Path) -> None:
+    rules = [
+        "{pattern: /a, upstream: nope}",
+        "x",
+        "{ttl: 5}",
+        "{pattern: /a, store_private: true}",
+        *(f"{{pattern: /{n}, ttl: 1, store_private: true}}" for n in range(7)),
+    ]
+    yaml = "rules:\n" + "".join(f"- {rule}\n" for rule in rules)
+    said = problems(tmp_path, yaml)
+    assert f"{FILE}:3:3: rules[1]: wants a mapping; found text" in said
+    others = [line.partition("rules[")[2].partition("]")[0] for line in said]
+    assert sorted(others, key=int) == ["0", *map(str, range(1, 11))]
+
+
+def test_a_number_beyond_64_bits_that_no_setting_bounds_is_shown_as_text(tmp_path: Path) -> None:
+    loaded = read(tmp_path, f"file: {{store: 'a:B', options: {{big: {2**70}}}}}")
+    assert loaded.settings.file.options == {"big": 2**70}
+    assert show(loaded)["settings"]["file"]["options"] == {"big": str(2**70)}
+
+
+def test_a_problem_is_one_line_whatever_it_quotes(tmp_path: Path) -> None:
+    yaml = 'rules:\n- {pattern: /a, client_cache_control: "a\\nb", "x\\e[2Jy": 1}\nupstreams: {"a\\tb": {}}\n'
+    said = problems(tmp_path, yaml, config="a\nb.yaml", environ={"CACHE_TTL": "1\r2"})
+    said += problems(tmp_path, yaml, environ={"CACHE_TTL": "1\r2"})
+    assert len(said) >= 5
+    assert [line for line in said if not line.isprintable()] == []
+    assert any(line.endswith("found 'a\\nb'") for line in said)
+
+
+def test_a_directory_that_cannot_be_looked_into_is_a_problem(tmp_path: Path) -> None:
+    """Too long a path stands in for one without the right to look, which root always has."""
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path / ("x" * 5000))
+    assert str(caught.value).splitlines() == [f"{name}: cannot be read: File name too long" for name in (".env", FILE)]
+
+
+def test_what_is_found_from_outside_is_told_with_the_rest_at_its_place(tmp_path: Path) -> None:
+    def found(settings: Settings) -> list[tuple[tuple[str | int, ...], str]]:
+        return [(("listen", "host"), f"no {settings.listen.host}"), (("memory", "max_bytes"), "wrong anyway")]
+
+    (tmp_path / "config").mkdir()
+    (tmp_path / FILE).write_text("listen:\n  host: here\nmemory: {max_bytes: much}\n")
+    with pytest.raises(ConfigError) as caught:
+        load(config=None, flags={}, sets=(), environ={}, cwd=tmp_path, require_upstream=True, also=found)
+    said = [str(problem) for problem in caught.value.problems]
+    assert [line.partition(": ")[0] for line in said] == [f"{FILE}:3:21", "upstream.url", f"{FILE}:2:9"]
+    assert said[-1] == f"{FILE}:2:9: listen.host: no here"
 
 
 def test_what_kubernetes_injects_is_ignored_with_a_line(tmp_path: Path) -> None:

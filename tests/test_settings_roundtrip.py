@@ -83,7 +83,9 @@ SETTINGS = some(
         max_size=1,
     ),
     listen=some(port=st.integers(0, 3999), trusted_proxies=st.lists(st.ip_addresses().map(str), max_size=3)),
-    admin=some(token=ASCII, metrics=st.sampled_from(["token", "open"])),
+    admin=some(
+        token=ASCII.map(lambda text: text.ljust(8, "-")) | st.just("none"), metrics=st.sampled_from(["token", "open"])
+    ),
     cache=some(default_ttl=SECONDS, methods=st.just("GET,POST"), heuristic=SWITCH),
     memory=some(max_bytes=SIZE, ttl=SECONDS, eviction=st.sampled_from(["s3fifo", "lru", "fifo"])),
     file=some(enabled=SWITCH, dir=WORD),

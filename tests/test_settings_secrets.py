@@ -14,12 +14,12 @@ from proxy.settings.load import Loaded
 from proxy.settings.show import show
 from tests.support.settings_loading import FILE, read
 
-SECRET = "hunter2"
+SECRET = "hunter22"
 
 VALID: list[dict[str, Any]] = [
     {"yaml": f"redis: {{password: {SECRET}}}"},
     {"yaml": "redis: {password: '${P}'}", "environ": {"P": SECRET}},
-    {"yaml": "redis: {password: '${P:-hunter2}'}"},
+    {"yaml": "redis: {password: '${P:-hunter22}'}"},
     {"dotenv": f"REDIS_PASSWORD={SECRET}"},
     {"environ": {"REDIS_PASSWORD": SECRET}},
     {"environ": {"CACHEGATE__REDIS__PASSWORD": SECRET}},
@@ -34,7 +34,20 @@ VALID: list[dict[str, Any]] = [
     {"yaml": f"upstreams: {{a: {{url: 'http://h', headers: {{x-api-key: {SECRET}}}}}}}"},
     {"environ": {"CACHEGATE__UPSTREAM__HEADERS": f'{{"x-api-key": "{SECRET}"}}'}},
     {"yaml": f"rules: [{{pattern: /a, conditions: {{headers: {{X-Api-Key: {SECRET}}}}}}}]"},
-    {"yaml": "rules: [{pattern: /a, tests: [{request: {url: /a, headers: {cookie: hunter2}}, expect: {}}]}]"},
+    {"yaml": "rules: [{pattern: /a, tests: [{request: {url: /a, headers: {cookie: hunter22}}, expect: {}}]}]"},
+    {"yaml": f"file: {{store: 'a:B', options: {{dsn: 'db://u:{SECRET}@h', deep: [{{any: {SECRET}}}]}}}}"},
+    *(
+        {"yaml": f"rules: [{{pattern: /a, conditions: {{headers: {{{name}: {SECRET}}}}}}}]"}
+        for name in ("x-internal-token", "X-Secret", "x-access-key", "x-auth", "x-user-password")
+    ),
+    {
+        "yaml": f"rules: [{{tests: [{{request: {{url: /, body: {{a: [{{apiKey: {SECRET}}}]}}}}, expect: {{}}}}],"
+        " pattern: /}]"
+    },
+    {
+        "yaml": f"rules: [{{tests: [{{answer: {{headers: {{set-cookie: {SECRET}}}}}, request: {{url: /}},"
+        " expect: {}}], pattern: /}]"
+    },
 ]
 
 WRONG: list[dict[str, Any]] = [
@@ -59,6 +72,9 @@ WRONG: list[dict[str, Any]] = [
     {"yaml": f"upstream: {{url: 'htp://user:{SECRET}@h'}}"},
     {"yaml": f"upstream: {{url: 'http://user:a/{SECRET}@h'}}"},
     {"environ": {"UPSTREAM_URL": f"user:{SECRET}@h"}},
+    {"environ": {"UPSTREAM_URL": f"http://host/?api_key={SECRET}"}},
+    {"environ": {"UPSTREAM_URL": f"host/?api_key={SECRET}"}},
+    {"yaml": f"listen: {{host: 'http://h/a?key={SECRET}'}}"},
     # a variable that holds one, put where it does not belong
     {"yaml": "listen: {port: '${P}'}", "environ": {"P": SECRET}},
     {"yaml": "cache: {unmatched: '${P}'}", "environ": {"P": SECRET}},
@@ -83,14 +99,15 @@ WRONG: list[dict[str, Any]] = [
 
 
 def everything(loaded: Loaded) -> str:
-    dumped = loaded.settings.model_dump_json(exclude={"rules"})
+    dumped = loaded.settings.model_dump_json(exclude={"rules": True, "file": {"options"}})
     return "\n".join([json.dumps(show(loaded)), repr(loaded), str(loaded.settings), dumped])
 
 
 @pytest.mark.parametrize("sources", VALID, ids=str)
 def test_no_page_and_no_repr_shows_it(sources: dict[str, Any], tmp_path: Path) -> None:
     loaded = read(tmp_path, **sources)
-    assert SECRET in str([secret.get_secret_value() for secret in secrets(loaded.settings)]) or "rules" in str(sources)
+    held = [secret.get_secret_value() for secret in secrets(loaded.settings)]
+    assert SECRET in str([held, loaded.settings.file.options]) or "rules" in str(sources)
     assert SECRET not in everything(loaded)
     assert SECRET not in "".join(map(str, loaded.warnings))
 
@@ -127,12 +144,23 @@ def test_what_is_no_secret_stays_readable(tmp_path: Path) -> None:
         f"""
         redis: {{url: "rediss://me:{SECRET}@redis.example:6379/1"}}
         admin: {{token: none}}
-        rules: [{{pattern: /a, conditions: {{headers: {{x-api-key: "*", x-user: "7"}}}}}}]
+        rules:
+        - {{pattern: /a, conditions: {{headers: {{x-api-key: "*", x-user: "7"}}}}}}
+        - pattern: /b
+          tests:
+          - request: {{url: /b, body: {{author: me, max_tokens: 100, token: "*"}}}}
+            answer: {{headers: {{surrogate-key: users}}}}
+            expect: {{}}
+        file: {{store: "a:B", options: {{size: 5, on: true}}}}
         """,
     )
     shown = show(loaded)
     assert shown["settings"]["redis"]["url"] == "rediss://***@redis.example:6379/1"
     assert shown["settings"]["admin"]["token"] == "none"
     assert shown["settings"]["rules"][0]["conditions"] == {"headers": {"x-api-key": "*", "x-user": "7"}}
+    (test,) = shown["settings"]["rules"][1]["tests"]
+    assert test["request"]["body"] == {"author": "me", "max_tokens": 100, "token": "*"}
+    assert test["answer"]["headers"] == {"surrogate-key": "users"}
+    assert shown["settings"]["file"]["options"] == {"size": 5, "on": True}
     assert shown["sources"]["redis.url"] == f"{FILE}:1:14"
     assert loaded.settings.admin.trusts_loopback

@@ -50,6 +50,12 @@ TAKEN: list[tuple[Any, object, object]] = [
     (addresses.UpstreamUrls, "http://a:1, https://b/base/", ("http://a:1", "https://b/base")),
     (addresses.UpstreamUrls, ["http://[::1]:8080/"], ("http://[::1]:8080",)),
     (addresses.PathPrefix, "/admin/", "/admin"),
+    (values.Count, 2**62, 2**62),
+    (values.Size, 2**62, 2**62),
+    *(
+        (addresses.ListeningHost, host, host)
+        for host in ("0.0.0.0", "::", "fe80::1%eth0", "api-1.example", "localhost")
+    ),
 ]
 
 REFUSED: list[tuple[Any, object, str]] = [
@@ -94,6 +100,19 @@ REFUSED: list[tuple[Any, object, str]] = [
     (addresses.PathPrefix, "/", "wants a path such as /cache"),
     (addresses.PathPrefix, "cache", "wants a path such as /cache"),
     (addresses.Pseudonym, "a b", "wants a name without spaces"),
+    (addresses.UpstreamUrls, "http://h/?api_key=hunter2", "found 'http://h/?***'"),
+    (addresses.UpstreamUrls, "h?api_key=hunter2", "found 'h?***'"),
+    (addresses.UpstreamUrls, "http://h/\nx", "found 'http://h/\\nx'"),
+    (addresses.ListeningHost, "0.0.0.0:80", "without a port; found '0.0.0.0:80'"),
+    (addresses.ListeningHost, "[::1]", "without a port; found '[::1]'"),
+    (addresses.ListeningHost, "http://a", "wants an address"),
+    (addresses.Token, "short", "wants a token of 8 to 512 visible ASCII characters"),
+    (addresses.Token, "x" * 513, "wants a token of 8 to 512 visible ASCII characters"),
+    (addresses.Token, "with a space", "without spaces"),
+    (values.Count, "99999999999999999999", "wants at most 9223372036854775807; found '99999999999999999999'"),
+    (values.Count, 2**63, "wants at most"),
+    (values.Size, "99999999999 GiB", "wants at most 9223372036854775807 bytes"),
+    (values.Word, "a\x1b[31m\u2028b", "found 'a\\x1b[31m\\u2028b'"),
 ]
 
 

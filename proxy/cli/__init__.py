@@ -4,6 +4,9 @@ A verb's module is imported when the verb is called, so that `--help` stays quic
 is 0); every error ends in `main`: 0 done, 1 the answer is "no", 2 bad usage or configuration.
 """
 
+import errno
+import os
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -60,6 +63,7 @@ def program() -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; nothing but the verbs themselves writes elsewhere than stderr."""
+    _open_what_is_closed()
     try:
         status = program.main(args, prog_name="cachegate", standalone_mode=False)
     except click.Abort:
@@ -72,4 +76,22 @@ def main(args: Sequence[str] | None = None) -> int:
         for problem in error.problems:
             click.echo(str(problem), err=True)
         return 2
+    except OSError as error:
+        if error.errno != errno.ENOSPC:  # click itself ends quietly for a reader who left
+            raise
+        click.echo(f"cannot write the output: {error.strerror}", err=True)
+        sys.stdout = os.fdopen(
+            os.open(os.devnull, os.O_WRONLY), "w"
+        )  # what waits there has nowhere to go at the end either
+        return 1
     return status if isinstance(status, int) else 0
+
+
+def _open_what_is_closed() -> None:
+    """A standard stream that was closed before we came leads nowhere from now on, else the next file or socket would
+    get its number and whatever is written there."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)

@@ -15,8 +15,9 @@ from proxy.cli.options import given, settings_options
 from proxy.cli.output import plural
 from proxy.errors import ConfigError, Problem
 from proxy.insight.rule_tests import Trial, run_rule_tests
+from proxy.obstacles import obstacles
 from proxy.settings.load import Loaded, load
-from proxy.settings.show import show
+from proxy.settings.show import HIDDEN, show
 
 COMMENTS_AT = 44  # column
 
@@ -27,7 +28,7 @@ COMMENTS_AT = 44  # column
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @settings_options
 def command(file: str | None, with_settings: bool, as_json: bool, **options: Any) -> int:
-    """Validate the settings, with FILE as the YAML file, and run the rules' tests.
+    """Validate the settings, with FILE as the YAML file and the other files that they name, and run the rules' tests.
 
     Exit 0 when all is well, 1 when a test of a rule failed, 2 when a setting is wrong.
     """
@@ -57,6 +58,7 @@ def _loaded(file: str | None, options: dict[str, Any]) -> Loaded:
         environ=os.environ,
         cwd=Path.cwd(),
         require_upstream=False,
+        also=obstacles,
     )
 
 
@@ -100,6 +102,8 @@ def _lines(data: dict[str, Any], sources: dict[str, str], path: str = "", indent
                 first, *others = _yaml([rule], flow=False).splitlines()
                 yield _commented(f"  {first}", sources.get(f"rules[{n}]"))
                 yield from (f"  {line}" for line in others)
+        elif at == "admin.token" and value == HIDDEN:  # nobody's token: read again, one is made
+            yield _commented(f"{indent}# {name}: {HIDDEN}", sources.get(at))
         elif isinstance(value, dict) and value and at not in sources:
             yield f"{indent}{name}:"
             yield from _lines(value, sources, at, f"{indent}  ")

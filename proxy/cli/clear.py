@@ -1,6 +1,8 @@
 """`cachegate clear`: empty the tiers of a running gateway."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
@@ -16,18 +18,29 @@ TIERS = ("memory", "redis", "file")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @gateway_options
 def command(
-    tier: str | None, pattern: str | None, yes: bool, url: str, token: str | None, site: str | None, as_json: bool
+    tier: str | None,
+    pattern: str | None,
+    yes: bool,
+    url: str | None,
+    token: str | None,
+    site: str | None,
+    as_json: bool,
 ) -> None:
     """Empty the tiers, or the part of them that a pattern names."""
     what = f"{'every' if tier is None else 'the ' + tier} tier{'' if pattern is None else f' of {pattern}'}"
     gate = gateway(url, token, site)
     if not yes:
-        ask_first(f"clearing {what}", lambda: f"Clear {what} of {url}?")
+        ask_first(f"clearing {what}", lambda: f"Clear {what} of {gate.url}?")
     page = "" if tier is None else f"/{tier}"
     answer = gate.ask("DELETE", page, query={} if pattern is None else {"pattern": pattern})
-    if as_json:
-        click.echo(json.dumps(answer.json))
-    elif "cleared" in answer.json:
-        click.echo(f"cleared {what}: {answer.json['cleared']:,} entries")
-    else:
-        click.echo(f"clearing {what}; it goes on as {answer.json.get('id')}")
+    with gate.understood():
+        text = _told(what, answer.json)
+    click.echo(json.dumps(answer.json) if as_json else text)
+
+
+def _told(what: str, done: Mapping[str, Any]) -> str:
+    if "cleared" in done:
+        return f"cleared {what}: {done['cleared']:,} entries"
+    if not isinstance(done["id"], str):
+        raise TypeError
+    return f"clearing {what}; it goes on as {done['id']}"

@@ -153,8 +153,16 @@ async def running(listening: socket.socket, delay: float = DELAY) -> AsyncIterat
 
 
 @click.command("demo")
-@click.option("--port", default=4080, show_default=True, help="Where on 127.0.0.1 to listen; 0 takes a free one.")
-@click.option("--delay", default=DELAY, show_default=True, help="Seconds before an answer.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=4080,
+    show_default=True,
+    help="Where on 127.0.0.1 to listen; 0 takes a free one.",
+)
+@click.option(
+    "--delay", type=click.FloatRange(min=0), default=DELAY, show_default=True, help="Seconds before an answer."
+)
 def command(port: int, delay: float) -> None:
     """Run a small API, slow on purpose, to put the gateway in front of.
 

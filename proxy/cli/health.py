@@ -25,19 +25,23 @@ class Check:
 
 @click.command("health")
 @gateway_options
-def command(url: str, token: str | None, site: str | None, as_json: bool) -> int:
+def command(url: str | None, token: str | None, site: str | None, as_json: bool) -> int:
     """Say whether a running gateway is well: exit 0 healthy, 1 degraded or unreachable."""
+    gate = gateway(url, token, site)
     try:
-        checks = tuple(look(gateway(url, token, site)))
+        with gate.understood():
+            checks = tuple(look(gate))
         status = "degraded" if any(check.state == "bad" for check in checks) else "healthy"
     except Unreachable as error:
         checks = (Check("gateway", "bad", error.message),)
         status = "unreachable"
     if as_json:
-        click.echo(json.dumps({"status": status, "url": url, "checks": [asdict(check) for check in checks]}, indent=2))
+        click.echo(
+            json.dumps({"status": status, "url": gate.url, "checks": [asdict(check) for check in checks]}, indent=2)
+        )
     else:
         rows = [[click.style(check.state, fg=COLOURS[check.state]), check.name, check.detail] for check in checks]
-        click.echo(f"{status}: {url}\n{table(rows, indent=2, numeric=False)}")
+        click.echo(f"{status}: {gate.url}\n{table(rows, indent=2, numeric=False)}")
     return 0 if status == "healthy" else 1
 
 

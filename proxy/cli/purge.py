@@ -41,7 +41,7 @@ def command(
     soft: bool,
     dry_run: bool,
     yes: bool,
-    url: str,
+    url: str | None,
     token: str | None,
     site: str | None,
     as_json: bool,
@@ -55,17 +55,24 @@ def command(
     gate = gateway(url, token, site)
 
     def purge(value: object, *, dry: bool) -> dict[str, Any]:
-        wanted = _on_site(str(value), url, site) if kind == "url" else value
+        wanted = _on_site(str(value), gate.url, site) if kind == "url" else value
         answer = gate.ask("POST", "/purge", body={kind: wanted, "soft": soft, "dry_run": dry})
         receipt: dict[str, Any] = answer.json
         return receipt
 
     if kind not in NARROW and not (yes or dry_run):
         name = SPOKEN[kind].format(values[0])
-        ask_first(f"purging {name}", lambda: f"Purge {name}: {matched(purge(values[0], dry=True))}. Go on?")
+        with gate.understood():
+            ask_first(
+                f"purging {name}",
+                lambda: f"Purge {name}: {matched(purge(values[0], dry=True))}. Go on?",
+                or_else=" (or --dry-run to see what would go)",
+            )
     for value in values:
         receipt = purge(value, dry=dry_run)
-        click.echo(json.dumps(receipt) if as_json else told(SPOKEN[kind].format(value), receipt))
+        with gate.understood():
+            text = json.dumps(receipt) if as_json else told(SPOKEN[kind].format(value), receipt)
+        click.echo(text)
 
 
 def chosen(urls: tuple[str, ...], selectors: Mapping[str, Any]) -> tuple[str, tuple[object, ...]]:

@@ -13,6 +13,7 @@ import click
 from proxy import wiring
 from proxy.cli import demo
 from proxy.cli.options import given, settings_options
+from proxy.obstacles import obstacles
 from proxy.settings.load import Loaded, load
 
 
@@ -33,7 +34,7 @@ def command(with_demo: bool, allow_python_parser: bool, **options: Any) -> int:
         api, url = demo.bind()
         # the port is another one at each start; a fixed id keeps the keys of what is stored
         flags = {**flags, "upstream.url": url, "upstream.id": "demo"}
-    again = partial(read, flags=flags)
+    again = partial(read, flags=flags, also=obstacles)
     return asyncio.run(_serve(again(), again, allow_python_parser, api))
 
 

@@ -14,10 +14,13 @@ SHOWN_REASONS = 15
 
 @click.command("stats")
 @gateway_options
-def command(url: str, token: str | None, site: str | None, as_json: bool) -> None:
+def command(url: str | None, token: str | None, site: str | None, as_json: bool) -> None:
     """Show what a running gateway counts: requests by verdict, tier, rule and reason."""
-    stats = gateway(url, token, site).ask("GET", "/stats").json
-    click.echo(json.dumps(stats, indent=2) if as_json else "\n\n".join(filter(None, sections(stats))))
+    gate = gateway(url, token, site)
+    stats = gate.ask("GET", "/stats").json
+    with gate.understood():
+        text = "\n\n".join(filter(None, sections(stats)))
+    click.echo(json.dumps(stats, indent=2) if as_json else text)
 
 
 def sections(stats: Stats) -> list[str]:

@@ -142,6 +142,7 @@ class Front:
         if request.method == "PURGE":
             token = raw.headers.get(TOKEN_FIELD)
             return await self._administer(exchange, self._admin.purge(request, raw.remote or "", token))
+        exchange = replace(exchange, request=self._doorway.reading.for_site(request))
         self._counters.in_flight += 1
         try:
             if wants_websocket(request):

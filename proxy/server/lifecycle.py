@@ -81,7 +81,7 @@ async def serve(
     signals.listen()
     ports = [port for port in (admin, public) if port is not None]
     listeners = {id(port): await _listen(port) for port in ports}
-    background = [_reloads(signals, reload, ports)]
+    background = [_reloads(signals, reload)]
     if watched is not None:
         background.append(_watch(watched, signals))
     tasks = [asyncio.create_task(work) for work in background]
@@ -120,7 +120,7 @@ async def _end(port: Port, listeners: Sequence[asyncio.Server], signals: Signals
     port.front.draining = True
     port.gate.close_idle()
     if limit:
-        await _unless(signals.at_once, _within(limit, port.front.drained()))
+        await _unless(signals.at_once, _within(limit, port.gate.drained()))
     await port.gate.shutdown(_CUT)
 
 
@@ -151,17 +151,13 @@ async def _watch(file: Path, signals: Signals) -> None:
         _log.warning("%s cannot be watched (%s); SIGHUP still reads it again", file, error)
 
 
-async def _reloads(signals: Signals, reload: Callable[[], Awaitable[object]], ports: Sequence[Port]) -> None:
+async def _reloads(signals: Signals, reload: Callable[[], Awaitable[object]]) -> None:
     """Obey each wish to reload, one after the other; many at once are one."""
     while True:
         await signals.reload.wait()
         signals.reload.clear()
         try:
             await reload()
-            for port in ports:
-                if port.tls is not None:
-                    port.tls.reload()
-            _log.info("the settings were read again")
         except ConfigError as error:
             _log.error("the settings are wrong; the old ones go on to hold: %s", "; ".join(map(str, error.problems)))
         except Exception:

@@ -3,7 +3,7 @@
 import re
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aiohttp import web
 from aiohttp.http import HttpVersion10, HttpVersion11
@@ -19,13 +19,14 @@ TOKEN_FIELD = "cachegate-token"  # noqa: S105
 # A registered name as DNS has it, or an address; RFC 3986's escapes and sub-delims would only give one host many names.
 _HOST = re.compile(r"(?P<name>[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{0,5}))?")
 _ABSOLUTE = re.compile(r"https?://(?P<authority>[^/?]*)(?P<target>.*)", re.IGNORECASE | re.DOTALL)
+_BEARER = re.compile(r"bearer +(.*)", re.IGNORECASE | re.DOTALL)
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How requests are read. `max_head` bytes of all fields together; `trusts` tells a valid Cachegate-Token."""
+    """How requests are read. `max_head` bytes of all fields together; `trusts` tells the admin token."""
 
     proxies: TrustedProxies = field(default_factory=TrustedProxies)
     trusts: Callable[[str], bool] = lambda token: False
@@ -54,6 +55,17 @@ class Reading:
             id=request_id(fields),
             trusted=peer in self.proxies or (token is not None and self.trusts(token)),
         )
+
+    def for_site(self, request: Request) -> Request:
+        """The request as whatever stands behind this door may see it. The admin token that comes as Authorization was
+        meant for a page of ours, on another port perhaps: it is taken off, so that nothing keys or forwards it."""
+        if not any(self._is_ours(line) for line in request.fields.lines("authorization")):
+            return request
+        return replace(request, fields=request.fields.without({"authorization"}))
+
+    def _is_ours(self, authorization: str) -> bool:
+        bearer = _BEARER.fullmatch(authorization)
+        return bearer is not None and self.trusts(bearer[1].strip())
 
     def _check_size(self, fields: Fields) -> None:
         if sum(len(name) + len(value) + 4 for name, value in fields.pairs) > self.max_head:

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from proxy.errors import ConfigError, Problem
+from proxy.errors import ConfigError
 from proxy.settings.checks import contradictions
 from proxy.settings.load import load
 from proxy.settings.model import Settings
-from proxy.settings.problems import spell
+from proxy.settings.problems import nearest, noted
 
 __all__ = ["Settings", "settings_from"]
 
@@ -24,7 +24,7 @@ def settings_from(value: Settings | Mapping[str, Any] | str | Path, *, require_u
         case Settings():
             found = tuple(contradictions(value, require_upstream=require_upstream))
             if found:
-                raise ConfigError(tuple(Problem(spell(steps), text) for steps, text in found))
+                raise ConfigError(tuple(noted(nearest({}, steps), steps, text) for steps, text in found))
             return value
         case str() | Path():
             loaded = load(

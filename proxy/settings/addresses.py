@@ -8,11 +8,13 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import BeforeValidator, SecretStr
 
 from proxy.settings.problems import found
-from proxy.settings.values import VISIBLE, listed, matching, not_empty, secret
+from proxy.settings.values import VISIBLE, listed, matching, not_empty, secret, text
 
+TOKEN_FORM = re.compile(r"[!-~]{8,512}")  # short enough for a header, too long to be guessed at the door
 CACHED_METHODS = ("GET", "HEAD", "POST")
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
+_LISTENING = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9._-]+)?")
 _SET_BY_US = frozenset(
     {
         "connection",
@@ -50,10 +52,18 @@ def path_prefix(value: object) -> str:
 
 
 def token(value: object) -> SecretStr:
-    """A bearer token (RFC 6750 2.1)."""
+    """A bearer token (RFC 6750 2.1), or `none`."""
     given = secret(value)
-    if not VISIBLE.fullmatch(given.get_secret_value()):
-        raise ValueError("wants a token of visible ASCII characters without spaces")
+    if given.get_secret_value() != "none" and not TOKEN_FORM.fullmatch(given.get_secret_value()):
+        raise ValueError("wants a token of 8 to 512 visible ASCII characters without spaces, or none")
+    return given
+
+
+def listening_host(value: object) -> str:
+    """An address or a name of this machine, without brackets and without a port."""
+    given = text(value)
+    if not _LISTENING.fullmatch(given):
+        raise ValueError(f"wants an address such as 127.0.0.1, 0.0.0.0 or ::, without a port; found {found(value)}")
     return given
 
 
@@ -89,9 +99,9 @@ def upstream_url(value: object) -> str:
     if "@" in parts.netloc:
         raise ValueError("user and password do not belong in the URL; add the header: upstream.headers.authorization")
     if parts.query or parts.fragment or "?" in str(value) or "#" in str(value):
-        raise ValueError(f"wants no query and no fragment; found {found(value)}")
+        raise ValueError(f"wants no query and no fragment; found {found(value, url=True)}")
     if any(segment in (".", "..") for segment in parts.path.split("/")):
-        raise ValueError(f"wants a base path without . and ..; found {found(value)}")
+        raise ValueError(f"wants a base path without . and ..; found {found(value, url=True)}")
     return str(value).rstrip("/")
 
 
@@ -112,7 +122,7 @@ def _split_url(value: object, schemes: tuple[str, ...], wanted: str) -> SplitRes
     except ValueError:
         valid = False
     if not valid:
-        raise ValueError(f"wants {wanted}; found {found(value)}")
+        raise ValueError(f"wants {wanted}; found {found(value, url=True)}")
     return parts
 
 
@@ -127,6 +137,7 @@ UpstreamUrls = Annotated[
     tuple[Annotated[str, BeforeValidator(upstream_url)], ...],
     BeforeValidator(listed),
 ]
+ListeningHost = Annotated[str, BeforeValidator(listening_host)]
 Token = Annotated[SecretStr, BeforeValidator(token)]
 RedisUrl = Annotated[SecretStr, BeforeValidator(redis_url)]
 RuleMethods = Annotated[

@@ -8,6 +8,7 @@ from itertools import combinations
 from urllib.parse import urlsplit
 
 from proxy.policy.tags import validate_template
+from proxy.settings.acting import without_effect
 from proxy.settings.addresses import CACHED_METHODS
 from proxy.settings.compile import DEFAULT_RULE, identities, rule_names, upstream_id
 from proxy.settings.model import Settings
@@ -44,6 +45,7 @@ def cautions(settings: Settings) -> Iterator[Finding]:
         if rule.key.credentials == "ignore":
             text = "all users share one entry whatever credentials they send; right only for answers that are the same"
             yield ("rules", n, "key", "credentials"), text
+    yield from without_effect(settings)
 
 
 def milliseconds(number: float) -> float | None:

@@ -1,7 +1,8 @@
 """Settings from every source, with all problems at once: flag > environment > `.env` > YAML > default."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from proxy.errors import ConfigError, Problem
-from proxy.settings.checks import cautions, contradictions, milliseconds
+from proxy.settings.checks import Finding, cautions, contradictions, milliseconds
 from proxy.settings.dotenv import Variable, parse_dotenv
 from proxy.settings.model import Settings
 from proxy.settings.problems import Origin, Report, Steps, Text, nearest, spell
@@ -55,9 +56,11 @@ def load(
     cwd: Path | None,
     data: Mapping[str, Any] | None = None,
     require_upstream: bool = True,
+    also: Callable[[Settings], Iterable[Finding]] = lambda settings: (),
 ) -> Loaded:
     """Read, merge and check. `flags` are by YAML path; `sets` are `path=value`; `data` stands in the YAML file's
-    place. Relative files are looked for in `cwd`; None looks for none. ConfigError carries every problem found."""
+    place. Relative files are looked for in `cwd`; None looks for none. `also` finds what else is wrong. ConfigError
+    carries every problem found."""
     report = Report()
     dotenv = _dotenv(cwd, environ, report)
     names = {**{name: str(given.value) for name, given in dotenv.items() if not given.wrong}, **environ}
@@ -71,9 +74,10 @@ def load(
     merged = merge(layers)
     settings = _validated(merged, report)
     if from_file is not None:  # a file that cannot be read may hold what would be missed here
-        for steps, text in tuple(contradictions(settings, require_upstream=require_upstream)):
-            if not report.explains(steps):
-                report.problem(nearest(merged.places, steps), steps, text)
+        for find in (partial(contradictions, require_upstream=require_upstream), also):
+            for steps, text in tuple(find(settings)):
+                if not report.explains(steps):
+                    report.problem(nearest(merged.places, steps), steps, text)
     for steps, text in cautions(settings):
         report.warn(nearest(merged.places, steps), steps, text)
     if report.problems:
@@ -84,7 +88,7 @@ def load(
 
 def _dotenv(cwd: Path | None, environ: Mapping[str, str], report: Report) -> dict[str, Variable]:
     path = cwd / DOTENV if cwd is not None else None
-    if path is None or not path.is_file():
+    if path is None or not _stands(path):
         return {}
     text = _text(path, DOTENV, report)
     variables, wrong = parse_dotenv(text or "", environ)
@@ -114,7 +118,15 @@ def _config_file(config: str | Path | None, names: Mapping[str, str], cwd: Path 
     asked = config if config is not None else names.get("CONFIG_FILE") or None
     if asked is not None:
         return Path(asked)
-    return Path(CONFIG_FILE) if cwd is not None and (cwd / CONFIG_FILE).is_file() else None
+    return Path(CONFIG_FILE) if cwd is not None and _stands(cwd / CONFIG_FILE) else None
+
+
+def _stands(path: Path) -> bool:
+    """Whether there is a file; also when its directory may not be looked into, so that reading it tells why."""
+    try:
+        return path.is_file()
+    except OSError:
+        return True
 
 
 def _file(config: str | Path | None, names: Mapping[str, str], cwd: Path | None, report: Report) -> Layer | None:
@@ -188,7 +200,10 @@ def _given(data: Any, steps: Steps) -> Steps:
 
 
 def _without(data: Data, steps: Steps) -> Data:
-    """A copy without the value at `steps`: the nearest thing that stands under a name goes."""
+    """A copy without the value at `steps`: the nearest thing that stands under a name goes. Of a rule that is none,
+    an empty one stays, so that the others keep their numbers and are checked too."""
+    if steps[0] == "rules" and len(steps) == 2:
+        return {**data, "rules": [{} if n == steps[1] else rule for n, rule in enumerate(data["rules"])]}
     named = next((n for n in range(len(steps) - 1, -1, -1) if isinstance(steps[n], str)), 0)
     rest: Data = _dropped(data, steps[: named + 1])
     return rest

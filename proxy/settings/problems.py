@@ -15,6 +15,10 @@ from proxy.errors import Problem
 Steps = tuple[str | int, ...]  # the way from the root to one value: ("rules", 0, "ttl")
 
 _USERINFO = re.compile(r"(^[a-z+]*://|^).*@", re.DOTALL)
+_QUERY = re.compile(r"(^[a-z][a-z0-9+.-]*://[^?#]*[?#]).+", re.DOTALL | re.IGNORECASE)
+_ANY_QUERY = re.compile(r"(^[^?#]*[?#]).+", re.DOTALL)
+# What a terminal or a reader of lines could take for more than text.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _QUOTED_AT_MOST = 60
 
 
@@ -69,16 +73,27 @@ class Report:
             if wrong[:shared] == steps[:shared]:
                 return True
             beside = len(wrong) == shared and wrong[:-1] == steps[: shared - 1]
-            if beside and did_you_mean(str(wrong[-1]), [str(steps[shared - 1])]):
+            likely, meant = wrong[-1], steps[shared - 1]
+            if beside and isinstance(likely, str) and isinstance(meant, str) and did_you_mean(likely, [meant]):
                 return True
         return False
 
 
 def _note(problems: list[Problem], origin: Origin, steps: Steps, text: str) -> None:
-    said = not steps or steps in origin.names or origin.place == spell(steps)
-    problem = Problem(origin.place, text if said else f"{spell(steps)}: {text}")
+    problem = noted(origin, steps, text)
     if problem not in problems:
         problems.append(problem)
+
+
+def noted(origin: Origin, steps: Steps, text: str) -> Problem:
+    """A problem at its place; its path is told where the place itself does not tell it. It is one line."""
+    said = not steps or steps in origin.names or origin.place == spell(steps)
+    return Problem(one_line(origin.place), one_line(text if said else f"{spell(steps)}: {text}"))
+
+
+def one_line(text: str) -> str:
+    """Text with its control characters told by their escapes."""
+    return _CONTROL.sub(lambda control: control[0].encode("unicode_escape").decode(), text)
 
 
 def spell(steps: Steps) -> str:
@@ -100,13 +115,15 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
-def found(value: object) -> str:
-    """A refused value as an error quotes it: short, and without a URL's user and password."""
+def found(value: object, *, url: bool = False) -> str:
+    """A refused value as an error quotes it: short, in one line, and without a URL's user, password and query.
+    `url`: it was meant as one, whatever it looks like."""
     match value:
         case None:
             return "nothing"
         case str():
             text = _USERINFO.sub(r"\1***@", value.shown if isinstance(value, Text) else value)
+            text = one_line((_ANY_QUERY if url else _QUERY).sub(r"\1***", text))
             return f"'{text}'" if len(text) <= _QUOTED_AT_MOST else f"'{text[:_QUOTED_AT_MOST]}…'"
         case bool():
             return "true" if value else "false"

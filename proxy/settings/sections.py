@@ -14,6 +14,7 @@ from proxy.settings.addresses import (
     AddedFieldName,
     FieldNames,
     KeyPrefix,
+    ListeningHost,
     Methods,
     Networks,
     PathPrefix,
@@ -111,7 +112,7 @@ class UpstreamSettings(Section):
 class ListenSettings(Section):
     """The door to the clients."""
 
-    host: Word = Field(default="127.0.0.1", description="address to listen on")
+    host: ListeningHost = Field(default="127.0.0.1", description="address to listen on")
     port: Port = Field(default=4000, description="port to listen on; 0 lets the system choose")
     workers: Positive = Field(default=1, description="processes; limits and budgets are divided among them")
     tls_cert: FilePath | None = Field(default=None, description="PEM certificate chain; none: plain HTTP")
@@ -134,7 +135,7 @@ class AdminSettings(Section):
         default=Path(".cachegate/admin.token"), description="where a token made at start is kept"
     )
     port: Port | None = Field(default=None, description="port of its own for the admin pages; none: the traffic's")
-    host: Word = Field(default="127.0.0.1", description="address of that port")
+    host: ListeningHost = Field(default="127.0.0.1", description="address of that port")
     metrics: Literal["token", "open"] = Field(
         default="token", description="`open`: the metrics page for all, on admin.port"
     )
@@ -203,7 +204,7 @@ class FileSettings(Section):
     max_object: Size = Field(default=64 * MIB, description="largest answer it takes")
     eviction: Eviction = Field(default="lru", description="what leaves when it is full: s3fifo, lru or fifo")
     store: str | None = Field(default=None, description="package.module:Class of a store of your own in its place")
-    options: dict[str, Any] = Field(default={}, description="keyword arguments for that store")
+    options: dict[str, Any] = Field(default={}, description="keyword arguments for that store", repr=False)
 
     @property
     def on(self) -> bool:

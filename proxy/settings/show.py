@@ -1,5 +1,6 @@
 """The effective settings for people and pages: as data, with the source of each, and no secret in it."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,8 +9,17 @@ from pydantic import BaseModel, SecretStr
 from proxy.settings.compile import rule_names
 from proxy.settings.load import Loaded
 from proxy.settings.model import Settings
+from proxy.settings.values import MAX_WHOLE
 
 HIDDEN = "***"
+# Mappings whose names are the operator's own, so that only the name tells what may be a secret.
+_FREE = ("headers", "body", "options")
+_SECRET = re.compile(
+    r"token(?!s)|secret|passw|passphrase|auth(?!or(?!i))|credential|cookie"
+    r"|(?:^|[-_.]|api|access|private)keys?(?:$|[-_.])|^(?:pass|pwd|dsn)$",
+    re.IGNORECASE,
+)
+_TAGS = "surrogate-key"  # of an answer
 
 
 def show(loaded: Loaded) -> dict[str, Any]:
@@ -26,7 +36,7 @@ def show(loaded: Loaded) -> dict[str, Any]:
 
 def as_data(settings: Settings, *, reveal: bool) -> dict[str, Any]:
     """The settings as plain data, which loads to the same settings again when `reveal` leaves the secrets in."""
-    hidden = frozenset() if reveal else frozenset({*settings.cache.credential_headers, "cookie"})
+    hidden = frozenset(settings.cache.credential_headers)
     return {name: _plain(name, getattr(settings, name), hidden, reveal) for name in type(settings).model_fields}
 
 
@@ -37,15 +47,38 @@ def _plain(name: str, value: Any, hidden: frozenset[str], reveal: bool) -> Any:
             return {of: _plain(of, child, hidden, reveal) for of, child in fields.items()}
         case Mapping():
             pairs = {str(key): _plain(name, child, hidden, reveal) for key, child in value.items()}
-            return {key: HIDDEN if key in hidden and child != "*" else child for key, child in pairs.items()}
+            if reveal or name not in _FREE:
+                return pairs
+            return {key: _hidden(child) if _is_secret(key, hidden) else child for key, child in pairs.items()}
         case tuple() | list():
             return [_plain(name, child, hidden, reveal) for child in value]
         case SecretStr():
             return value.get_secret_value() if reveal else _redacted(name, value.get_secret_value())
+        case str() if name == "options" and not reveal:  # a password of somebody else's store is called anything
+            return HIDDEN
+        case int() if abs(value) > MAX_WHOLE and not reveal:  # more than the JSON of a page can hold
+            return str(value)
         case None | bool() | int() | float() | str():
             return value
         case _:
             return str(value)
+
+
+def _is_secret(name: str, hidden: frozenset[str]) -> bool:
+    return name in hidden or (_SECRET.search(name) is not None and name != _TAGS)
+
+
+def _hidden(value: Any) -> Any:
+    """The same without what it says; `*` says nothing."""
+    match value:
+        case Mapping():
+            return {key: _hidden(child) for key, child in value.items()}
+        case list():
+            return [_hidden(child) for child in value]
+        case None | bool() | "*":
+            return value
+        case _:
+            return HIDDEN
 
 
 def _redacted(name: str, given: str) -> str:

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, SecretStr
 from proxy.settings.problems import Text, did_you_mean, found, kind
 
 MAX_SECONDS = 2.0**31  # RFC 9111 1.2.2
+MAX_WHOLE = 2**63 - 1  # what pages, logs and stores hold in 64 bits
 TTL_PRESETS = {"user": 300.0, "chat": 180.0, "messages": 120.0, "documents": 60.0, "document_stats": 30.0}
 
 VISIBLE = re.compile(r"[!-~]+")
@@ -52,6 +53,8 @@ def whole(low: int, high: int | None = None) -> BeforeValidator:
         number = _number(value)
         if number is None or number % 1 or number < low or (high is not None and number > high):
             raise ValueError(f"{wanted}; found {found(value)}")
+        if number > MAX_WHOLE:
+            raise ValueError(f"wants at most {MAX_WHOLE}; found {found(value)}")
         return int(number)
 
     return BeforeValidator(validate)
@@ -118,6 +121,8 @@ def size(value: object) -> int:
         number = float(match[1]) * unit if unit else None
     if number is None or number % 1 or number < 0:
         raise ValueError(f"wants bytes, or a size such as 64KiB or 256MiB; found {found(value)}")
+    if number > MAX_WHOLE:
+        raise ValueError(f"wants at most {MAX_WHOLE} bytes; found {found(value)}")
     return int(number)
 
 

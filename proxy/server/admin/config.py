@@ -13,7 +13,8 @@ class Configuration(Protocol):
     """The settings of the running gateway."""
 
     def shown(self) -> Mapping[str, object]:
-        """Each setting with its value and where it comes from; secrets are left out."""
+        """Each setting with the value that holds and where it comes from, and which settings wait for a restart;
+        secrets are left out."""
         ...
 
     async def reload(self) -> Mapping[str, object]:

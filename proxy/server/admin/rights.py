@@ -18,6 +18,7 @@ class Level(Enum):
     """What a page asks for."""
 
     OPEN = "open"  # anyone: probes
+    PUBLIC = "public"  # anyone but who sends a wrong token
     GLANCE = "glance"  # figures without names: the token, or a local visitor
     TOKEN = "token"  # noqa: S105 - whatever changes or lists something
 
@@ -86,6 +87,8 @@ class Rights:
         return Grant.FULL if any(self.trusts(token) for token in sent) else WRONG_TOKEN
 
     def _by_place(self, request: Request, peer: str, level: Level) -> Grant | Refusal:
+        if level is Level.PUBLIC:
+            return Grant.GLANCE
         local = loopback(peer) and loopback_host(request.host) and not forwarded(request.fields)
         if local and self.token is None:
             return Grant.FULL

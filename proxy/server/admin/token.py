@@ -5,6 +5,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from proxy.errors import ConfigError, Problem
 
@@ -34,6 +35,19 @@ def admin_token(setting: str | None, file: Path) -> AdminToken:
         return AdminToken(secrets.token_urlsafe(32), f"nowhere, for {file} cannot be kept ({error.strerror})")
 
 
+def unfit(file: Path) -> str | None:
+    """What is wrong with the token in the file, as `admin_token` would find it; None when nothing is, or none is kept
+    there yet. Nothing is made or changed."""
+    try:
+        with _opened(file) as kept:
+            _sane(kept.read().strip(), str(file))
+    except OSError:
+        return None
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
 def read_token(file: Path) -> str | None:
     """The token in the file, as the command line finds it; None when there is none to be read."""
     try:
@@ -46,11 +60,14 @@ def _kept(file: Path) -> str:
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not file.exists():
         _make(file)
-    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
-    with os.fdopen(descriptor, encoding="latin-1") as kept:
-        if os.fstat(descriptor).st_mode & 0o077:
-            os.fchmod(descriptor, 0o600)
+    with _opened(file) as kept:
+        if os.fstat(kept.fileno()).st_mode & 0o077:
+            os.fchmod(kept.fileno(), 0o600)
         return _sane(kept.read().strip(), str(file))
+
+
+def _opened(file: Path) -> TextIO:
+    return os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW), encoding="latin-1")
 
 
 def _make(file: Path) -> None:

@@ -1,0 +1,83 @@
+"""What of the rules can never act: what the mode switches off, and rules behind others that take all their requests.
+
+Only what is proven is told: a rule that is hidden by several others together is not found.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from proxy.policy.globs import compile_glob
+from proxy.policy.paths import path_glob
+from proxy.settings.compile import with_head
+from proxy.settings.model import Settings
+from proxy.settings.problems import Steps
+from proxy.settings.rule_model import RuleSettings
+
+_OF_STORED_ANSWERS = (
+    "ttl",
+    "override",
+    "stale_while_revalidate",
+    "stale_if_error",
+    "refresh_ahead",
+    "negative_ttl",
+)
+
+
+def without_effect(settings: Settings) -> Iterator[tuple[Steps, str]]:
+    """Rules, and settings of rules, that no request ever feels, by path."""
+    taken = [_Taken.by(rule, settings.cache.methods) for rule in settings.rules]
+    for n, rule in enumerate(settings.rules):
+        first = next((m for m in range(n) if taken[m].covers(taken[n])), None)
+        if first is not None:
+            besides = "; only its `invalidates` act" if rule.invalidates else ""  # they ask for no match
+            yield ("rules", n), f"can never match: rules[{first}] takes every such request first{besides}"
+        if rule.mode == "off":
+            for name in _OF_STORED_ANSWERS:
+                if getattr(rule, name) != type(rule).model_fields[name].default:
+                    yield (
+                        ("rules", n, name),
+                        "can never act: the rule's `mode: off` keeps every answer out of the cache",
+                    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """Which requests a rule takes."""
+
+    paths: tuple[str, ...]  # globs on normal paths
+    methods: frozenset[str]
+    host: str
+    headers: tuple[tuple[str, str], ...]  # names, and globs on their values
+
+    @classmethod
+    def by(cls, rule: RuleSettings, methods: Sequence[str]) -> "_Taken":
+        return cls(
+            tuple(path_glob(pattern).pattern for pattern in rule.pattern),
+            with_head(tuple(methods) if rule.methods is None else rule.methods),
+            "*" if rule.host is None else rule.host,
+            tuple(rule.conditions.headers.items()),
+        )
+
+    def covers(self, other: "_Taken") -> bool:
+        """Whether every request that the other takes is one of these."""
+        return (
+            bool(other.paths)
+            and other.methods <= self.methods
+            and _wider(self.host, other.host)
+            and all(any(_wider(wide, narrow) for wide in self.paths) for narrow in other.paths)
+            and all(
+                any(name == same and _wider(wide, narrow) for same, narrow in other.headers)
+                for name, wide in self.headers
+            )
+        )
+
+
+def _wider(wide: str, narrow: str) -> bool:
+    """Whether it is plain that whatever fits `narrow` fits `wide` too.
+
+    Their wildcards are held against each other as characters that no pattern names: only a `*` can take them, and it
+    takes whatever stands in their place as well. A `?` is no match for a `*`, so one in `wide` proves nothing.
+    """
+    if wide == narrow:
+        return True
+    return "?" not in wide and compile_glob(wide).match(narrow.replace("*", "\0").replace("?", "\1"))
