@@ -6,11 +6,12 @@ the journal. Every key gets a TTL when it is written; those that are renewed for
     {prefix}e:{<h>}              an answer without Vary: one record (`store.codec`)
     {prefix}e:{<h>}.<variant>    one of its variants
     {prefix}v:{<h>}              their index: a hash of variant id -> names, values and time, and their highest fence
-    {prefix}l:{<h>}              the lease of who fetches it, or what was learnt by the last who did
-    {prefix}w:{<h>}              somebody waits for that lease
+    {prefix}l:{<h>}[.<company>]  the lease of who fetches it, or what was learnt by the last who did
+    {prefix}w:{<h>}[.<company>]  somebody waits for that lease
     {prefix}landed               the channel on which who waits is woken
     {prefix}j:{journal}          the stream of purges; renewed
     {prefix}i:{journal}          the instances: a hash of name -> last sign of life; renewed
+    {prefix}h:{hot}              what is asked for most: a sorted set; renewed
     {prefix}p:{<word>}           what `doctor` tries things out with
 """
 
@@ -47,11 +48,15 @@ class Names:
     def index(self, hash: str) -> str:
         return f"{self.prefix}v:{{{hash}}}"
 
-    def lease(self, hash: str) -> str:
-        return f"{self.prefix}l:{{{hash}}}"
+    def lease(self, name: str) -> str:
+        """Of `<h>`, or of `<h>.<company>`: of those alone who may share a fetch."""
+        tag, dot, company = name.partition(".")
+        return f"{self.prefix}l:{{{tag}}}{dot}{company}"
 
-    def waiting(self, hash: str) -> str:
-        return f"{self.prefix}w:{{{hash}}}"
+    def waiting(self, name: str) -> str:
+        """As for `lease`."""
+        tag, dot, company = name.partition(".")
+        return f"{self.prefix}w:{{{tag}}}{dot}{company}"
 
     @property
     def landed(self) -> str:
@@ -64,6 +69,10 @@ class Names:
     @property
     def instances(self) -> str:
         return f"{self.prefix}i:{{journal}}"
+
+    @property
+    def hot(self) -> str:
+        return f"{self.prefix}h:{{hot}}"
 
     def probe(self, word: str) -> str:
         return f"{self.prefix}p:{{{word}}}"
