@@ -135,6 +135,7 @@ def door_limits(settings: Settings, connections: int) -> Limits:
         connections=min(limits.connections, connections),
         head=timeouts.head,
         keep_alive=timeouts.keep_alive,
+        pipelined=limits.pipelined,
     )
 
 

@@ -5,118 +5,28 @@ journal's position: whatever is purged after that moment is not undone by what t
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol, assert_never
 
-from proxy.entry import BytesBody, Entry, Found, Position
+from proxy.entry import BytesBody, Entry, Found, Position, Select
 from proxy.errors import Fault, StoreError, TruncatedError, UpstreamError
 from proxy.flight import Flight, Lately
-from proxy.message import Fields, Head, Request
+from proxy.landing import Arrived, Confirmed, Failed, Kept, Landing, Skipped, Start, Trip
+from proxy.message import Head
 from proxy.outcome import Tier
-from proxy.policy.conditional import CLIENT_CONDITIONS, validators
+from proxy.passes import Pass, Passes
+from proxy.policy.conditional import NOT_WHOLE, validators
 from proxy.policy.forwarding import response_fields
-from proxy.policy.identity import uncovered
-from proxy.policy.keys import Keyed
 from proxy.policy.presenting import dated
 from proxy.policy.renewal import FallBack, Mismatch, Renewed, Replaced, judge_renewal
-from proxy.policy.reuse import Fetch
-from proxy.policy.storing import Keep, Skip, judge_size, judge_storing, may_replace
+from proxy.policy.reuse import Choice, Serve, judge_reuse
+from proxy.policy.storing import Keep, Skip, judge_renewed, judge_size, judge_storing, may_replace
 from proxy.policy.tags import tags_of
 from proxy.reasons import Why
-from proxy.recording import Abandoned, Reader, Recording
+from proxy.recording import Abandoned, Recording
 from proxy.replying import Fate
-from proxy.rules import Rule
 from proxy.upstream.protocol import Answer
 from proxy.upstream.routes import Routes
-
-# What a fetch for the cache leaves out: the answer must be the whole representation.
-_WHOLE = CLIENT_CONDITIONS | {"range", "if-range"}
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """When a fetch began: what the journal held, and the wall clock."""
-
-    position: Position
-    began: float
-
-
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """A request on a cached route; `content` is its body where that is part of the key."""
-
-    request: Request
-    rule: Rule
-    keyed: Keyed
-    content: bytes | None
-    arrived: float
-
-    @property
-    def company(self) -> str:
-        """Who may share a fetch. Requests that carry something bound to a person, which the key does not cover, never
-        fly with the others, nor teach them anything: whether they may share an answer is decided by other clauses
-        (RFC 9111 3.5)."""
-        key = self.keyed.hash
-        return key if uncovered(self.request, self.rule) is None else f"{key}+personal"
-
-
-@dataclass(slots=True, eq=False)
-class Trip:
-    """One visit's way upstream. `behind`: nobody waits for it; `left`: its client went away before the landing."""
-
-    visit: Visit
-    found: Found | None
-    decision: Fetch
-    behind: bool = False
-    left: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """The answer may be shared: read it from the recording as it grows. `entry` has all but the body; `reader` is
-    the owner's, there from the first byte on."""
-
-    head: Head
-    entry: Entry
-    recording: Recording
-    reader: Reader
-    fate: Fate
-    keep: Keep
-    owner: Trip
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Confirmed:
-    """A 304 renewed the stored answer that `was`. `personal` is what it said to the owner alone."""
-
-    found: Found
-    was: Entry
-    personal: Fields
-    owner: Trip
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """The answer may not be shared: it belongs to the trip that asked, everybody else only learns why."""
-
-    head: Head
-    skip: Skip
-    owner: Trip
-    answer: Answer
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """No answer, or one that says that the origin is in trouble."""
-
-    error: UpstreamError
-    status: int | None = None  # what the origin said, if it spoke
-
-
-Landing = Kept | Confirmed | Skipped | Failed
 
 
 class Log(Protocol):
@@ -126,13 +36,16 @@ class Log(Protocol):
 
 
 class Shelf(Protocol):
-    """Where a finished answer goes."""
+    """Where a finished answer goes, and where those of other instances come from."""
 
     async def put(self, entry: Entry) -> frozenset[Tier]: ...
 
+    async def far(self, hash: str, select: Select, spent: dict[Tier, float]) -> Found | None: ...
+
 
 class Fetching:
-    """Leads flights. `record` makes an empty recording; `clock` is wall time in seconds."""
+    """Leads flights. `record` makes an empty recording; `clock` is wall time in seconds; `passes` see to it that one of
+    all instances fetches at a time."""
 
     def __init__(
         self,
@@ -142,6 +55,7 @@ class Fetching:
         record: Callable[[], Recording],
         uncacheable: Lately[Why],
         clock: Callable[[], float],
+        passes: Passes | None = None,
     ) -> None:
         self._routes = routes
         self._shelf = shelf
@@ -149,24 +63,47 @@ class Fetching:
         self._record = record
         self._uncacheable = uncacheable
         self._clock = clock
+        self._passes = passes or Passes(None, clock)
 
     def change(self, routes: Routes) -> None:
         """Fetch from these services from now on."""
         self._routes = routes
 
-    async def lead(self, flight: Flight[Landing], trip: Trip, over: Callable[[], None]) -> None:
+    async def lead(self, flight: Flight[Landing], trip: Trip, company: str, over: Callable[[], None]) -> None:
         """Bring `flight` to its landing and what it brought into the store; `over` is called when nobody may join
-        any more. The flight lands whatever happens."""
+        any more. The flight lands whatever happens. `company`: the key that its passengers share, "" for one alone."""
         try:
-            await self._fetch(flight, trip)
+            await self._lead(flight, trip, company)
         except UpstreamError as error:
             flight.land(Failed(error))
         finally:
             over()
             flight.land(Failed(UpstreamError(Fault.RESET, "the fetch ended without an answer")))
 
-    async def _fetch(self, flight: Flight[Landing], trip: Trip) -> None:
-        start = Start(self._journal.position(), self._clock())
+    async def _lead(self, flight: Flight[Landing], trip: Trip, company: str) -> None:
+        """Fetch with the leave of the other instances, or take what one of them has fetched."""
+        known = trip.found.entry.fence if trip.found is not None else 0
+        async with self._passes.for_trip(trip.visit.keyed.hash, company, known, lambda: self._look(trip)) as leave:
+            if isinstance(leave, Found):
+                flight.land(Arrived(leave))
+                return
+            if leave.learnt is not None:
+                self._uncacheable.learn(trip.visit.company, leave.learnt)
+            start = Start(self._journal.position(), self._clock(), max(leave.fence, known + 1))
+            await self._fetch(flight, trip, start, leave)
+
+    async def _look(self, trip: Trip) -> Found | None:
+        """What another instance has stored by now, if it answers this visit."""
+        request, rule = trip.visit.request, trip.visit.rule
+        found = await self._shelf.far(trip.visit.keyed.hash, Choice(request, rule), {})
+        if found is None:
+            return None
+        if found.entry.body.data is not None and isinstance(judge_reuse(request, found, rule, self._clock()), Serve):
+            return found
+        found.entry.body.close()
+        return None
+
+    async def _fetch(self, flight: Flight[Landing], trip: Trip, start: Start, leave: Pass) -> None:
         answer, landing = await self._ask(trip, start, conditional=trip.decision.conditional)
         if landing is None:  # a 304 for something we do not have: ask again, whole
             answer, landing = await self._ask(trip, start, conditional=False)
@@ -176,17 +113,17 @@ class Fetching:
                 if not flight.land(landing) or trip.behind or trip.left:
                     landing.reader.leave()
                 if flight.landing is landing:
-                    await self._keep(answer, landing, trip)
+                    await self._keep(answer, landing, trip, leave)
                 else:
                     await answer.close()
             case Skipped(skip=skip):
-                self._uncacheable.learn(trip.visit.company, skip.why)
+                self._learn(trip, skip, leave)
                 if not flight.land(landing) or trip.behind or trip.left:
                     await answer.close()
-            case Confirmed(found=found):
+            case Confirmed():
                 await answer.close()
-                await self._renew(flight, landing, found.entry)
-            case Failed() | None:
+                await self._renew(flight, landing, trip, leave)
+            case Failed() | Arrived() | None:
                 await answer.close()
                 flight.land(landing or Failed(_unasked()))
             case _:
@@ -199,7 +136,7 @@ class Fetching:
             trip.visit.request,
             trip.visit.rule,
             trip.visit.keyed.target,
-            drop=_WHOLE,
+            drop=NOT_WHOLE,
             extra=validators(found.entry) if found else (),
             behind=trip.behind,
         )
@@ -214,13 +151,14 @@ class Fetching:
 
     def _judge(self, trip: Trip, answer: Answer, asked: Found | None, start: Start) -> Landing | None:
         head, now = answer.head, self._clock()
-        seconds = now - start.began
+        request, rule, seconds = trip.visit.request, trip.visit.rule, now - start.began
         if trip.found is not None:
-            fallback = trip.decision.fallback
-            match judge_renewal(trip.found.entry, head, trip.visit.rule, now, fallback=fallback):
+            match judge_renewal(trip.found.entry, head, rule, now, fallback=trip.decision.fallback):
                 case Renewed(entry, personal) if asked is not None:
-                    found = Found(replace(entry, position=start.position), trip.found.tier)
-                    return Confirmed(found, trip.found.entry, personal, trip, seconds)
+                    skip = judge_renewed(request, head, entry, rule, now)
+                    entry = replace(entry, position=start.position, fence=start.fence)
+                    found = Found(entry, trip.found.tier)
+                    return Confirmed(found, trip.found.entry, personal, skip, trip, seconds)
                 case Renewed() | Mismatch():
                     return None
                 case FallBack():
@@ -228,19 +166,19 @@ class Fetching:
                 case Replaced():
                     pass
         head = replace(head, fields=dated(head, response_fields(head.fields)))
-        match judge_storing(trip.visit.request, head, trip.visit.rule, now):
+        match judge_storing(request, head, rule, now):
             case Keep() if trip.found is not None and not may_replace(trip.found.entry, head):
                 return Skipped(head, Skip(Why.STATUS), trip, answer, seconds)
             case Keep() as keep:
                 recording = self._record()
                 if head.length is not None and head.length > recording.limit:
                     return Skipped(head, Skip(Why.MAX_SIZE, keep.origin_ttl), trip, answer, seconds)
-                entry = self._entry(trip, head, keep, start.position)
+                entry = self._entry(trip, head, keep, start)
                 return Kept(head, entry, recording, recording.reader(), Fate(), keep, trip, seconds)
             case Skip() as skip:
                 return Skipped(head, skip, trip, answer, seconds)
 
-    def _entry(self, trip: Trip, head: Head, keep: Keep, position: Position) -> Entry:
+    def _entry(self, trip: Trip, head: Head, keep: Keep, start: Start) -> Entry:
         return Entry(
             hash=trip.visit.keyed.hash,
             parts=trip.visit.keyed.parts,
@@ -254,11 +192,17 @@ class Fetching:
             vary=keep.vary,
             rule=trip.visit.rule.name,
             tags=tags_of(trip.visit.rule, trip.visit.request, trip.visit.keyed, head.fields, trip.visit.content).kept,
-            position=position,
+            position=start.position,
+            fence=start.fence,
         )
 
-    async def _renew(self, flight: Flight[Landing], landing: Confirmed, entry: Entry) -> None:
+    async def _renew(self, flight: Flight[Landing], landing: Confirmed, trip: Trip, leave: Pass) -> None:
         """Tell those who wait, then store what the 304 changed. The body is theirs to close, so we take our own."""
+        entry = landing.found.entry
+        if landing.skip is not None:
+            self._learn(trip, landing.skip, leave)
+            flight.land(landing)
+            return
         try:
             body = entry.body.share()
         except StoreError:
@@ -270,14 +214,16 @@ class Fetching:
         finally:
             body.close()
 
-    async def _keep(self, answer: Answer, kept: Kept, trip: Trip) -> None:
+    async def _keep(self, answer: Answer, kept: Kept, trip: Trip, leave: Pass) -> None:
         """Record the content to its proven end, then store it. What is cut is cut for everyone, and kept nowhere."""
         recording = kept.recording
         try:
+            if kept.head.length is not None:
+                await leave.told_size(kept.head.length)
             async for chunk in answer:
                 await recording.write(chunk)
             await recording.finish()
-            await self._store(kept, trip)
+            await self._store(kept, trip, leave)
         except UpstreamError as error:
             recording.fail(TruncatedError(str(error)))
         except Abandoned:
@@ -289,14 +235,21 @@ class Fetching:
             recording.discard()
             await answer.close()
 
-    async def _store(self, kept: Kept, trip: Trip) -> None:
+    async def _store(self, kept: Kept, trip: Trip, leave: Pass) -> None:
         recording = kept.recording
+        await leave.told_size(recording.size)
         skip = Skip(Why.MAX_SIZE) if recording.given_up else judge_size(trip.visit.rule, recording.size)
         if skip is not None:
             kept.fate.why = skip.why
-            self._uncacheable.learn(trip.visit.company, skip.why)
+            self._learn(trip, skip, leave)
         else:
             await self._shelf.put(replace(kept.entry, body=recording.body()))
+
+    def _learn(self, trip: Trip, skip: Skip, leave: Pass) -> None:
+        """Fetches of these are better not shared for a while; what a client forbade, it forbade for itself."""
+        if skip.why is not Why.REQUEST_NO_STORE:
+            self._uncacheable.learn(trip.visit.company, skip.why)
+            leave.tell(skip.why)
 
 
 def in_trouble(status: int) -> UpstreamError:

@@ -7,12 +7,14 @@ from typing import Protocol, assert_never
 
 from proxy.entry import Entry, Found, Variant
 from proxy.errors import Fault, StoreError, UpstreamError
-from proxy.fetching import Confirmed, Failed, Fetching, Kept, Landing, Skipped, Trip, Visit, in_trouble
+from proxy.fetching import Fetching, in_trouble
 from proxy.flight import Flight, Flights, Lately
+from proxy.landing import Arrived, Confirmed, Failed, Kept, Landing, Skipped, Trip, Visit
 from proxy.message import Fields, Reply
 from proxy.outcome import Outcome, Tier, Verdict
+from proxy.policy.cache_control import asked
 from proxy.policy.freshness import current_age
-from proxy.policy.identity import uncovered
+from proxy.policy.identity import for_everybody
 from proxy.policy.reuse import Choice, Fetch, Serve, judge_reuse, vary_values
 from proxy.reasons import Why
 from proxy.recording import State
@@ -59,13 +61,16 @@ class Flying:
         self._varies: Lately[tuple[str, ...]] = Lately(3600.0, clock)
 
     def lately(self, visit: Visit) -> Why | None:
-        """Why the last answer for this visit's company could not be stored, when that is not long ago."""
+        """Why this visit flies alone: it forbids that its answer is kept (RFC 9111 5.2.1.5), or the last one for its
+        company could not be, and that is not long ago."""
+        if asked(visit.request, visit.rule).no_store:
+            return Why.REQUEST_NO_STORE
         return self._uncacheable.get(visit.company)
 
     def refresh(self, visit: Visit, found: Found, decision: Fetch) -> None:
-        """Fetch behind the client's back, once: who comes meanwhile finds the flight under way."""
-        if visit.request.method == "HEAD" or uncovered(visit.request, visit.rule) is not None:
-            return
+        """Fetch behind the client's back, once: who comes meanwhile finds the flight under way. What answered this
+        client answers everybody, so it is asked for in nobody's name."""
+        visit = replace(visit, request=for_everybody(visit.request, visit.rule, found.entry.vary))
         key = self._flight_key(visit)
         flight, leads = self.flights.join(key, _still_coming)
         if not leads:
@@ -76,14 +81,15 @@ class Flying:
             self.flights.over(key, flight)
             return
         found = replace(found, entry=replace(found.entry, body=body))
-        self._start(key, flight, Trip(visit, found, decision, behind=True), body.close)
+        self._start(key, flight, Trip(visit, found, decision, behind=True), after=body.close)
 
     async def fly(self, visit: Visit, found: Found | None, decision: Fetch, outcome: Outcome) -> Reply:
         """Share the fetch of whoever asks for the same already, or lead one; alone where sharing leads nowhere."""
         for sharing in (True, True, True, False):
             trip = Trip(visit, found, decision)
-            alone = not sharing or self.lately(visit) is not None
-            if alone and sharing and found is None:
+            lately = self.lately(visit)
+            alone = not sharing or lately is not None
+            if found is None and lately not in (None, Why.REQUEST_NO_STORE):
                 outcome.reason = Why.LATELY_UNCACHEABLE
             landing = await self._landing(visit, trip, alone=alone)
             reply = self._landed(visit, trip, landing, outcome)
@@ -100,7 +106,7 @@ class Flying:
         try:
             landing = await flight.wait(self.patience.total if leads else self.patience.flight)
             if landing is None and not leads and flight.relieve():
-                self._start(key, flight, trip)
+                self._start(key, flight, trip, company="")
             if landing is None:
                 landing = await flight.wait(self.patience.total)
         except asyncio.CancelledError:
@@ -130,14 +136,23 @@ class Flying:
         flight, leads = self.flights.join(key, lambda landing: self._joinable(visit, landing))
         return key, flight, leads
 
-    def _start(self, key: str, flight: Flight[Landing], trip: Trip, after: Callable[[], None] = lambda: None) -> None:
-        """Lead the flight in a task of its own; `after` it is over."""
+    def _start(
+        self,
+        key: str,
+        flight: Flight[Landing],
+        trip: Trip,
+        *,
+        company: str | None = None,
+        after: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Lead the flight in a task of its own; `after` it is over. `company`: who shares the fetch, if not all who
+        share the flight; "" asks no other instance."""
 
         def over() -> None:
             self.flights.over(key, flight)
             after()
 
-        if not self._tasks.spawn(self._fetching.lead(flight, trip, over), "fetch"):
+        if not self._tasks.spawn(self._fetching.lead(flight, trip, key if company is None else company, over), "fetch"):
             over()
             flight.land(Failed(UpstreamError(Fault.BUSY, "too many fetches are under way", retry_after=1)))
 
@@ -184,6 +199,8 @@ class Flying:
                 if reply.status != head.status:  # the client has it already: its own condition was ours to answer
                     self._tasks.spawn(answer.close(), "close")
                 return reply
+            case Arrived(found=found):
+                return self._landed_arrived(visit, trip, found, outcome)
             case Failed():
                 return self._landed_failed(visit, trip, landing, outcome)
             case _:
@@ -193,13 +210,19 @@ class Flying:
         found, led = landing.found, landing.owner is trip
         if not led:
             own = trip.found
-            if own is None or own.entry.key != found.entry.key or not self._shares(visit, found.entry):
+            if (
+                landing.skip is not None
+                or own is None
+                or own.entry.key != found.entry.key
+                or not self._shares(visit, found.entry)
+            ):
                 return None
             if own.entry.received_at != landing.was.received_at:
                 return None
             found = replace(found, entry=replace(found.entry, body=own.entry.body))
         outcome.verdict, outcome.reason, outcome.collapsed = Verdict.REVALIDATED, Why.REVALIDATED, not led
-        outcome.upstream_status, outcome.upstream_seconds, outcome.stored = 304, landing.seconds, True
+        outcome.upstream_status, outcome.upstream_seconds = 304, landing.seconds
+        outcome.stored, outcome.stored_why = landing.skip is None, landing.skip.why if landing.skip else None
         reply = self._reply.stored(visit.request, visit.rule, found, outcome, current_age(found.entry, self._clock()))
         if led and len(landing.personal):
             reply.fields = Fields(reply.fields.pairs + landing.personal.pairs)
@@ -219,12 +242,19 @@ class Flying:
         reader = kept.reader if led else kept.recording.reader()
         return self._reply.recorded(visit.request, visit.rule, kept.entry, reader, kept.fate, outcome, age)
 
+    def _landed_arrived(self, visit: Visit, trip: Trip, found: Found, outcome: Outcome) -> Reply | None:
+        """Another instance's fetch is shared as one of our own would be."""
+        if not self._shares(visit, found.entry):
+            return None
+        give_back(trip.found)
+        outcome.stored, outcome.collapsed = True, True
+        return self._reply.stored(visit.request, visit.rule, found, outcome, current_age(found.entry, self._clock()))
+
     def _landed_failed(self, visit: Visit, trip: Trip, failed: Failed, outcome: Outcome) -> Reply:
         outcome.upstream_status = failed.status
         if trip.found is not None and trip.decision.fallback:
-            outcome.verdict, outcome.reason, outcome.ttl = Verdict.STALE, Why.STALE_IF_ERROR, trip.decision.ttl
             age = current_age(trip.found.entry, self._clock())
-            return self._reply.stored(visit.request, visit.rule, trip.found, outcome, age)
+            return self._reply.stale(visit.request, visit.rule, trip.found, outcome, trip.decision.ttl, age)
         give_back(trip.found)
         return self._reply.failed(visit.request, visit.rule, failed.error, outcome)
 

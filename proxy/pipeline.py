@@ -10,16 +10,18 @@ from typing import Protocol, assert_never
 
 from proxy.entry import Found, Select
 from proxy.errors import UpstreamError
-from proxy.fetching import Visit
 from proxy.flying import Flying, give_back
+from proxy.landing import Visit
 from proxy.message import Reply, Request
 from proxy.outcome import Outcome, Tier, Verdict
 from proxy.policy.cache_status import forward_word
 from proxy.policy.conditional import CLIENT_CONDITIONS, ORIGIN_CONDITIONS
 from proxy.policy.forwarding import has_loop, hops_left
+from proxy.policy.freshness import current_age
 from proxy.policy.invalidating import invalidated_urls, rule_targets, unsafe
 from proxy.policy.keys import Keyed, Refused, derive, needs_body
 from proxy.policy.own_answers import own_answer
+from proxy.policy.renewal import FallBack, judge_renewal
 from proxy.policy.reuse import Choice, Fetch, Serve, ServeStale, judge_reuse, only_if_cached
 from proxy.policy.storing import barred
 from proxy.reasons import Why
@@ -38,6 +40,8 @@ class Shelves(Protocol):
         """`spent` gets the seconds that each tier took."""
         ...
 
+
+_OUTSIDE = "This path could be read as one outside of what is served here."
 
 # The purges that a successful unsafe request causes: (host, target)s, patterns, tags. They hold when it returns.
 Invalidate = Callable[[tuple[tuple[str, str], ...], tuple[str, ...], tuple[str, ...]], Awaitable[None]]
@@ -85,6 +89,8 @@ class Pipeline:
             return self._refuse(request, rule, 508, Why.LOOP, "This request has passed here before.")
         if hops_left(request) == 0:
             return self._refuse(request, rule, 200, Why.METHOD, "Max-Forwards ended here: this is the gateway.")
+        if self._routes.leaves_base(request, rule):
+            return self._refuse(request, rule, 400, Why.UNSAFE_TARGET, _OUTSIDE)
         why = barred(request, rule)
         if why is not None:
             return await self._pass(request, rule, why)
@@ -104,6 +110,8 @@ class Pipeline:
         rule = self.table.match(request)
         if has_loop(request.fields, self._reply.name):
             return self._refuse(request, rule, 508, Why.LOOP, "This request has passed here before.")
+        if self._routes.leaves_base(request, rule):
+            return self._refuse(request, rule, 400, Why.UNSAFE_TARGET, _OUTSIDE)
         if rule.mode is Mode.ON:  # a cached route takes no upgrade: the field is dropped, the request is a plain one
             return await self.answer(request)
         outcome = Outcome(Verdict.BYPASS, Why.UPGRADE, rule.name, fwd="bypass")
@@ -112,7 +120,7 @@ class Pipeline:
         except UpstreamError as error:
             return self._reply.failed(request, rule, error, outcome)
         if isinstance(result, Link):
-            return result
+            return self._reply.opened(request, rule, result, outcome)
         return self._reply.streamed(request, rule, result, outcome)
 
     # -- not for the cache -----------------------------------------------------------------------------------------
@@ -122,13 +130,31 @@ class Pipeline:
         outcome = Outcome(Verdict.BYPASS, why, rule.name, fwd=forward_word(why))
         return await self._send(request, rule, outcome)
 
-    async def _send(self, request: Request, rule: Rule, outcome: Outcome, target: str | None = None) -> Reply:
+    async def _send(
+        self,
+        request: Request,
+        rule: Rule,
+        outcome: Outcome,
+        target: str | None = None,
+        spare: Found | None = None,
+        ttl: float = 0.0,
+    ) -> Reply:
+        """Ask for this client alone. `spare`, of whose lifetime `ttl` seconds are left, stands in for a failure."""
         began = self._clock()
         try:
             answer = await self._routes.send(request, rule, target)
         except UpstreamError as error:
+            if spare is not None:
+                return self._stale(request, rule, spare, outcome, ttl)
             return self._reply.failed(request, rule, error, outcome)
         outcome.upstream_seconds = self._clock() - began
+        if spare is not None and isinstance(
+            judge_renewal(spare.entry, answer.head, rule, began, fallback=True), FallBack
+        ):
+            await answer.close()
+            outcome.upstream_status = answer.head.status
+            return self._stale(request, rule, spare, outcome, ttl)
+        give_back(spare)
         try:
             if unsafe(request.method):
                 await self._invalidated(request, answer.head.status, invalidated_urls(request, answer.head))
@@ -136,6 +162,9 @@ class Pipeline:
             await answer.close()
             raise
         return self._reply.streamed(request, rule, answer, outcome)
+
+    def _stale(self, request: Request, rule: Rule, found: Found, outcome: Outcome, ttl: float) -> Reply:
+        return self._reply.stale(request, rule, found, outcome, ttl, current_age(found.entry, self._clock()))
 
     async def _invalidated(self, request: Request, status: int, urls: tuple[tuple[str, str], ...]) -> None:
         patterns: set[str] = set()
@@ -203,11 +232,13 @@ class Pipeline:
         alone = _asked_of_the_origin_alone(request)
         if alone is None and found is None and any(name in request.fields for name in CLIENT_CONDITIONS):
             alone = self._flying.lately(visit)  # it is not going to be kept: the origin may say 304 for itself
-        if alone is not None:
-            give_back(found)
-            outcome.stored_why = alone
-            return await self._send(request, rule, outcome, visit.keyed.target)
         try:
+            if alone is not None:
+                outcome.stored_why = alone
+                if not decision.fallback:
+                    give_back(found)
+                    found = None
+                return await self._send(request, rule, outcome, visit.keyed.target, found, decision.ttl)
             return await self._flying.fly(visit, found, decision, outcome)
         except BaseException:
             give_back(found)

@@ -14,7 +14,7 @@ from proxy.policy.presenting import dated, dress, plan, server_timing
 from proxy.reasons import Why
 from proxy.recording import Reader
 from proxy.rules import Rule
-from proxy.upstream.protocol import Answer
+from proxy.upstream.protocol import Answer, Link
 
 
 @dataclass(slots=True)
@@ -47,6 +47,13 @@ class Replying:
         outcome.tier, outcome.key = found.tier, entry.key
         fields = self._dressed(what.fields, request, rule, outcome, age)
         return Reply(what.status, what.phrase, fields, body, outcome)
+
+    def stale(self, request: Request, rule: Rule, found: Found, outcome: Outcome, ttl: float, age: float) -> Reply:
+        """A stored answer in the place of one that the upstream failed to give (RFC 5861 4). `ttl` and `age` in
+        seconds. Takes over the body."""
+        outcome.verdict, outcome.reason, outcome.ttl = Verdict.STALE, Why.STALE_IF_ERROR, ttl
+        outcome.stored_why = None
+        return self.stored(request, rule, found, outcome, age)
 
     def recorded(
         self,
@@ -81,6 +88,11 @@ class Replying:
         fields = self._dressed(dated(head, response_fields(head.fields)), request, rule, outcome, None)
         body: bytes | AsyncIterator[bytes] = b"" if head.framing is Framing.NONE else PassedContent(answer)
         return Reply(head.status, head.phrase, fields, body, outcome, framing=head.framing)
+
+    def opened(self, request: Request, rule: Rule, link: Link, outcome: Outcome) -> Link:
+        """An open websocket, whose 101 says what every reply says."""
+        link.fields = self._dressed(link.fields, request, rule, outcome, None)
+        return link
 
     def own(self, request: Request, rule: Rule, reply: Reply, outcome: Outcome) -> Reply:
         """Our own words, dressed like everything else."""

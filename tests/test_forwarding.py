@@ -6,6 +6,7 @@ from proxy.message import Fields
 from proxy.policy.forwarding import (
     has_loop,
     hops_left,
+    leaves_base,
     outgoing,
     received,
     response_fields,
@@ -185,6 +186,55 @@ def test_what_connection_names_is_gone_for_everybody_past_the_door() -> None:
 )
 def test_targets_upstream(base: str, strip: str, target: str, told: str) -> None:
     assert upstream_target(base, strip, target) == told
+
+
+OUT = [
+    "/../x",
+    "/a/../../x",
+    "/./../x",
+    "//../x",
+    "/a//../../x",
+    "/%2e%2e/x",
+    "/.%2E/x",
+    "/%252e%252e/x",
+    "/..",
+    "/%2e.",
+]
+OUT += [
+    "/..%2fx",
+    "/..%5Cx",
+    "/..\\x",
+    "/a%2f..%2f..%2fx",
+    "/a%2Fb/../../x",
+    "/a\\b/../../x",
+    "/..;a=b/x",
+    "/a;/..;/..",
+    "/..%00/x",
+]
+OUT += ["/%c0%ae%c0%ae/x", "/%E0%80%AE./x", "/..%c0%afx", "/..%252fx", "/%2e%2e%3bx/", "/..%00/", "/a/%2e%2e%2f%2e%2e/"]
+IN = [
+    "/",
+    "/a/../x",
+    "/a/..",
+    "/...",
+    "/..a",
+    "/a..",
+    "/a/b/../../x",
+    "/a%2e%2e",
+    "/%zz",
+    "/a/%2e%2e/x",
+    "/?/../../x",
+    "/.a/..",
+]
+
+
+@pytest.mark.parametrize(("base", "strip"), [("/base", ""), ("/base/", "/x"), ("", "/api")])
+def test_no_spelling_leaves_the_base(base: str, strip: str) -> None:
+    assert [target for target in OUT if not leaves_base(base, strip, target)] == []
+    assert [target for target in IN if leaves_base(base, strip, target)] == []
+    assert leaves_base(base, "/api", "/api/../x")  # once the prefix is off
+    assert not leaves_base("/", "", "/../x")  # there is nothing outside of it
+    assert not leaves_base(base, strip, "*")
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.errors import Fault, TruncatedError, UpstreamError
-from proxy.message import Fields, Framing, Reply
+from proxy.message import Fields, Framing, Reply, Request
 from proxy.outcome import Outcome, Verdict
 from proxy.reasons import Why
+from proxy.server.connections import Limits
 from proxy.server.front import Doorway
 from proxy.server.replies import Unsendable, render
 from tests.support.door import door, reply
@@ -314,7 +315,74 @@ async def test_a_client_that_leaves_before_its_answer_ends_the_asking_and_is_cou
         assert (len(d.ended), d.counters.requests) == (1, 1)
 
 
+def pipeline(number: int) -> bytes:
+    return b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % n for n in range(number))
+
+
 async def test_pipelined_requests_are_answered_in_order() -> None:
     async with door(lambda request: reply(request.target.encode())) as d, raw(d.port) as client:
-        await client.send(b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % n for n in range(20)))
+        await client.send(pipeline(20))
         assert [(await client.response()).body for _ in range(20)] == [b"/%d" % n for n in range(20)]
+
+
+@pytest.mark.parametrize(("limit", "sent"), [(32, 33), (32, 2000), (1, 2), (4, 5), (40, 41)])
+async def test_past_the_limit_of_pipelined_requests_the_connection_ends(limit: int, sent: int) -> None:
+    """Those up to the limit are answered, the last of them says that it is the last, and nothing after it is read."""
+    limits = Limits(pipelined=limit)
+    async with door(lambda request: reply(request.target.encode()), limits=limits) as d, raw(d.port) as client:
+        await client.send(pipeline(sent))
+        got = [await client.response() for _ in range(limit)]
+        assert [answer.body for answer in got] == [b"/%d" % n for n in range(limit)]
+        assert [answer.header("connection") for answer in got] == [None] * (limit - 1) + ["close"]
+        assert await client.closed() == "fin"
+        assert len(d.requests) == limit
+
+
+async def test_those_that_wait_behind_a_slow_one_count_with_it() -> None:
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: Request) -> Reply:
+        if request.target == "/0":
+            asked.set()
+            await go.wait()
+        return reply(request.target.encode())
+
+    async with door(slow, limits=Limits(pipelined=2)) as d, raw(d.port) as client, raw(d.port) as other:
+        await client.send(pipeline(1))
+        await asked.wait()
+        await client.send(pipeline(2))
+        assert (await other.get("/other")).body == b"/other"  # by now what was sent before has been read, too
+        go.set()
+        assert [(await client.response()).body for _ in range(2)] == [b"/0", b"/0"]
+        assert (await client.closed(), len(d.requests)) == ("fin", 3)
+
+
+@pytest.mark.parametrize("limit", [1, 32])
+async def test_at_the_limit_the_connection_is_kept(limit: int) -> None:
+    async with door(lambda request: reply(b"x"), limits=Limits(pipelined=limit)) as d, raw(d.port) as client:
+        for _ in range(3):
+            await client.send(pipeline(limit))
+            assert [(await client.response()).header("connection") for _ in range(limit)] == [None] * limit
+
+
+@pytest.mark.parametrize("taken", [True, False])
+async def test_what_is_written_and_not_taken_is_waited_for_and_then_cut(taken: bool) -> None:
+    async with door(lambda request: reply(filling())) as d, raw(d.port) as client:
+
+        async def filling() -> AsyncIterator[bytes]:
+            """As much as a client that does not read lets be sent, and a little more."""
+            while (transport := d.gate.connections[0].transport) and not transport.get_write_buffer_size():
+                yield bytes(16384)
+
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await client.send(b"GET / HTTP/1.0\r\n\r\n")
+        size = (await d.over()).sent
+        drained = asyncio.create_task(d.gate.drained())
+        await asyncio.sleep(0)
+        if not taken:
+            await d.gate.shutdown(0.05)
+        assert drained.done() is not taken
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        got = await client.response()
+        assert (len(got.body) == size, await client.closed()) == (taken, "fin" if taken else "rst")
+        await drained

@@ -223,6 +223,20 @@ async def test_a_body_nobody_reads_is_never_a_request(tail: bytes) -> None:
         assert [request.target for request in d.requests] == ["/"]
 
 
+@pytest.mark.parametrize("sent", [LENGTH % 11, LENGTH % 10 + b"hello"], ids=["413", "408"])
+async def test_a_connection_that_ends_before_its_body_says_so_at_once(sent: bytes) -> None:
+    """The client sees our end while its own is still read off: it can tell the answer from a break (RFC 9112 9.6)."""
+    async with door(echo, doorway=Doorway("gate", uploads=Uploads(max_body=10, idle=0.05))) as d, raw(d.port) as client:
+        await client.send(sent)
+        assert (await client.response()).header("connection") == "close"
+        assert await client.closed() == "fin"
+        assert d.counters.connections == 1  # what is still under way is taken
+        await client.send(b"world")
+        while d.counters.connections:
+            await asyncio.sleep(0.01)
+        assert d.counters.requests == 1
+
+
 async def test_a_body_that_is_there_and_unread_costs_no_connection() -> None:
     async with door(lambda request: reply(request.target.encode())) as d, raw(d.port) as client:
         for _ in range(2):

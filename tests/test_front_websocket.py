@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from proxy.errors import Fault, UpstreamError
+from proxy.message import Fields
 from proxy.outcome import Verdict
 from proxy.reasons import Why
 from proxy.upstream.protocol import Frame
@@ -23,6 +24,7 @@ class Held:
     """An open link whose origin is the test."""
 
     subprotocol: str | None = None
+    fields: Fields = field(default_factory=Fields)
     gone: bool = False
     incoming: asyncio.Queue[Frame] = field(default_factory=asyncio.Queue)
     sent: asyncio.Queue[Frame] = field(default_factory=asyncio.Queue)
@@ -126,6 +128,18 @@ async def test_the_subprotocol_is_the_origin_s(chosen: str | None) -> None:
         session.ws_connect(f"ws://127.0.0.1:{d.port}/", protocols=("a", "b")) as client,
     ):
         assert client.protocol == chosen
+
+
+async def test_the_101_says_what_the_link_s_says() -> None:
+    told = [("Set-Cookie", "a=b"), ("set-cookie", "c=grüß"), ("X-Cache", "BYPASS"), ("Server", "theirs")]
+    pairs = [(name.encode(), value.encode()) for name, value in told]
+    link = Held(fields=Fields([*pairs, (b"X-Odd", b"\xff")]))  # which cannot be told as it is
+    async with door(lambda request: reply(), open=lambda request: link) as d, raw(d.port) as client:
+        got = await client.get("/", *FIELDS, VERSION)
+        assert got.status == 101
+        assert [pair for pair in got.pairs if pair in pairs] == pairs
+        assert (got.header("x-odd"), got.header("server")) == (None, "theirs")
+        assert (got.header("upgrade"), got.header("sec-websocket-accept") is not None) == ("websocket", True)
 
 
 async def test_what_the_client_sends_before_the_101_is_not_lost() -> None:

@@ -346,6 +346,16 @@ def test_an_override_stretches_no_permission() -> None:
     assert brief(judge_reuse(get(COOKIE), kept, rule, T + 11)) == ("Fetch", "stale")
 
 
+@pytest.mark.parametrize(
+    ("ttl", "later", "expected"),
+    [(10, 9, Serve(9, 1)), (10, 11, ("Fetch", "stale")), (0, 0, ("Fetch", "stale"))],
+)
+def test_a_shorter_override_holds_for_everybody(ttl: int, later: int, expected: object) -> None:
+    """The origin's word covers cookies, and the rule still ends what it said."""
+    judged = judge_reuse(get(COOKIE), found(cc("max-age=600"), TAG), ruled(ttl=ttl, override=True), T + later)
+    assert expected in (judged, brief(judged))
+
+
 ENCODED = ("accept-encoding", "br")
 AS_SENT = ruled(ttl=60, normalise_encoding=False)
 

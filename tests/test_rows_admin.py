@@ -40,7 +40,7 @@ SHAPE: dict[str, Any] = {
     "memory": {"size": int, "bytes": int, "maxBytes": int, "hitRate": float}
     | {"totalHits": int, "totalMisses": int, "evictions": int},
     "redis": {"enabled": bool, "connected": bool, "isConnected": bool, "mode": str, "size": int, "keys": int}
-    | {"memory": str, "memoryUsage": int, "latency": int, "keyspace": dict, "hits": int, "misses": int, "errors": int}
+    | {"memory": str, "memoryUsage": int, "latency": float, "keyspace": dict, "hits": int, "misses": int, "errors": int}
     | {"localFallbackSize": int},
     "file": {"size": int, "bytes": int, "files": list, "hits": int, "misses": int, "evictions": int},
     "verdicts": dict.fromkeys(["HIT", "MISS", "EXPIRED", "REVALIDATED", "UPDATING", "STALE", "BYPASS"], int),

@@ -1,6 +1,8 @@
 """One request's story over real sockets: verdicts, tiers, conditions of rules (rows 1-6, 9-12, 17, 19, 23, 24, 51)."""
 
 import asyncio
+from base64 import b64encode
+from hashlib import sha1
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,9 @@ import pytest
 
 from proxy.errors import ConfigError
 from tests.support.gateway import Client, Clock, running
-from tests.support.origin import Origin
+from tests.support.origin import STALL, Origin, Recorded
 from tests.support.own_store import DictStore
+from tests.support.rawtcp import raw
 
 ALL: dict[str, Any] = {"rules": [{"name": "all", "pattern": "*", "ttl": 60}]}
 CACHED = [("Cache-Control", "max-age=60"), ("Content-Type", "application/json")]
@@ -318,6 +321,44 @@ async def test_only_if_cached_and_a_loop_and_an_upstream_that_is_down() -> None:
         down = await gateway.get("/other")
         assert (down.status, down.verdict, down.detail) == (502, "MISS", "upstream-refused")
         assert b"upstream-refused" in down.body
+
+
+@pytest.mark.parametrize("rules", [[], [{"pattern": "*", "ttl": 60}], [{"pattern": "*", "mode": "off"}]])
+async def test_no_request_leaves_the_base_path(rules: list[Any]) -> None:
+    async with Origin() as origin, running(f"{origin.url}/base", {"rules": rules}) as gateway:
+        origin.answer("/base/a/../x", body=b"inside")
+        for target in ("/../x", "/%2e%2e/x", "/a/..%2f../x"):
+            for method in ("GET", "DELETE"):
+                got = await gateway.ask(method, target)
+                assert (got.status, got.verdict, got.detail) == (400, "BYPASS", "unsafe-target")
+        socket = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+        got = await gateway.get("/../ws", {**socket, "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="})
+        assert (got.status, origin.count()) == (400, 0)
+        assert (await gateway.get("/a/../x")).body == b"inside"
+    async with Origin() as origin, running(origin) as gateway:
+        origin.answer("/../x", body=b"as it came")
+        assert (await gateway.get("/../x")).body == b"as it came"
+
+
+async def test_a_websocket_s_101_is_the_origin_s_and_ours() -> None:
+    async def accepted(request: Recorded, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        key = (request.header("sec-websocket-key") or "").encode()
+        accept = b64encode(sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+        own = b"X-Hop: 1\r\nSet-Cookie: a=b\r\nX-Extra: \xc3\xbc\r\nX-Cache: HIT\r\n"
+        head = b"HTTP/1.1 101 OK\r\nUpgrade: websocket\r\nConnection: Upgrade, X-Hop\r\nSec-WebSocket-Accept: "
+        writer.write(head + accept + b"\r\n" + own + b"\r\n")
+
+    asked = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"]
+    async with Origin() as origin, running(origin) as gateway, raw(gateway.port) as client:
+        origin.script("/ws", accepted, STALL)
+        got = await client.get("/ws", *asked, "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", "X-Request-Id: 7")
+        assert (got.status, got.header("set-cookie"), got.header("x-hop")) == (101, "a=b", None)
+        assert (b"X-Extra", b"\xc3\xbc") in got.pairs
+        assert (got.header("x-cache"), got.header("x-request-id")) == ("BYPASS", "7")
+        assert got.header("cache-status") == "cachegate; fwd=bypass; detail=upgrade"
+        assert "cachegate-" in (got.header("via") or "")
+        accepts = [value for name, value in got.pairs if name.lower() == b"sec-websocket-accept"]
+        assert len(accepts) == 1
 
 
 async def test_cleanup_removes_what_nobody_can_want_without_a_read(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ async def test_the_second_attempt_trusts_no_kept_connection() -> None:
         gate.release()
         await asyncio.gather(*kept)
         origin.script("/", RST, times=2)
-        assert await ask(pool) == Fault.RESET  # as it was on a new one, that is no stale connection any more
+        assert await ask(pool) == Fault.RESET  # two attempts are all
         assert (origin.count(), origin.connections) == (5, 4)
 
 
@@ -159,7 +159,19 @@ async def test_no_second_attempt_after_a_byte_or_a_timeout(steps: Any, fault: Fa
         assert pool.counts.faults == {fault: 1}
 
 
-async def test_a_reset_before_the_answer_is_tried_elsewhere_only() -> None:
+@pytest.mark.parametrize("end", [FIN, RST])
+async def test_a_new_connection_that_ends_without_a_byte_is_made_good_once(end: Any) -> None:
+    async with replicas(1) as (pool, [origin]):
+        origin.script("/", end, times=1)
+        assert await ask(pool) == 200
+        assert (origin.count(), origin.connections, pool.counts.retries) == (2, 2, 1)
+        origin.script("/", end, times=1)
+        kept = pool.counts.requests
+        assert await ask(pool, get(method="PATCH")) == Fault.RESET
+        assert (origin.count(), pool.counts.requests - kept) == (3, 1)
+
+
+async def test_a_reset_before_the_answer_is_tried_elsewhere_first() -> None:
     async with replicas(2) as (pool, origins):
         for origin in origins:
             origin.script("/", FIN, times=1)
@@ -171,7 +183,7 @@ async def test_a_reset_before_the_answer_is_tried_elsewhere_only() -> None:
     async with replicas(1) as (pool, [origin]):
         origin.script("/", FIN)
         assert await ask(pool) == Fault.RESET
-        assert origin.count() == 1
+        assert origin.count() == 2
 
 
 async def test_retries_can_be_switched_off() -> None:

@@ -6,6 +6,8 @@ from proxy.policy.fields import date_field, entity_tags, etag, parse_date, same_
 
 # Answered by us, so taken off before a fetch whose answer is to be kept.
 CLIENT_CONDITIONS = frozenset({"if-none-match", "if-modified-since"})
+# Left out of a fetch whose answer is to be kept: it must be the whole representation.
+NOT_WHOLE = CLIENT_CONDITIONS | {"range", "if-range"}
 # For the origin alone: a cache must not evaluate them, and sends them on (RFC 9111 4.3.2).
 ORIGIN_CONDITIONS = frozenset({"if-match", "if-unmodified-since"})
 

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from proxy.entry import Pairs
 from proxy.message import Fields, Request, lower_name
+from proxy.policy.paths import climbs
 from proxy.rules import Rule
 
 # For one connection only, whether Connection names them or not (RFC 9110 7.6.1); trailers are not passed on either.
@@ -153,12 +154,23 @@ def upstream_target(base_path: str, strip_prefix: str, target: str) -> str:
     """The target at the upstream: `strip_prefix` off when it covers whole segments, `base_path` before it."""
     if not target.startswith("/"):
         return target  # OPTIONS *
-    base, prefix = base_path.rstrip("/"), strip_prefix.rstrip("/")
+    return base_path.rstrip("/") + _stripped(strip_prefix, target)
+
+
+def leaves_base(base_path: str, strip_prefix: str, target: str) -> bool:
+    """Whether a server could read the target that `upstream_target` makes as one outside of `base_path`. Where there
+    is neither base nor prefix, there is nothing to leave."""
+    if base_path.rstrip("/") or strip_prefix.rstrip("/"):
+        return climbs(_stripped(strip_prefix, target).partition("?")[0])
+    return False
+
+
+def _stripped(strip_prefix: str, target: str) -> str:
+    prefix = strip_prefix.rstrip("/")
     if prefix and target.startswith(prefix) and target[len(prefix) : len(prefix) + 1] in ("", "/", "?"):
-        target = target[len(prefix) :]
-        if not target.startswith("/"):
-            target = "/" + target
-    return base + target
+        rest = target[len(prefix) :]
+        return rest if rest.startswith("/") else "/" + rest
+    return target
 
 
 def _nominated(value: str | None) -> frozenset[str]:

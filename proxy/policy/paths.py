@@ -79,6 +79,45 @@ def readings(path: str) -> tuple[str, ...]:
     return (normal,) if normal is not None else (path, _lenient(path))
 
 
+# What servers take for the end of a segment: "/" alone, with its encoding, with "\\", or all of these, encoded twice
+# and in overlong UTF-8 too.
+_SLASH, _BACKSLASH = r"/|%2F", r"\\|%5C"
+_LONG_SLASH = r"%252F|%C0%AF|%E0%80%AF|%F0%80%80%AF|%255C|%C1%9C|%E0%81%9C|%F0%80%81%9C"
+_ENDS = tuple(
+    re.compile(ends, re.IGNORECASE)
+    for ends in ("/", _SLASH, r"/|\\", rf"{_SLASH}|{_BACKSLASH}", rf"{_SLASH}|{_BACKSLASH}|{_LONG_SLASH}")
+)
+_LONG_DOT = re.compile(b"\xc0\xae|\xe0\x80\xae|\xf0\x80\x80\xae")
+
+
+def climbs(path: str) -> bool:
+    """Whether in some reading a dot segment leads above the root of the path. Empty segments lead nowhere, since many
+    servers drop them."""
+    if ".." not in path and "%" not in path:
+        return False
+    return any(_climbs(ends.split(path)) for ends in _ENDS)
+
+
+def _climbs(segments: Sequence[str]) -> bool:
+    depth = 0
+    for segment in segments:
+        name = _decoded(segment).partition(b";")[0].partition(b"\0")[0]
+        if name == b"..":
+            depth -= 1
+        elif name not in (b"", b"."):
+            depth += 1
+        if depth < 0:
+            return True
+    return False
+
+
+def _decoded(segment: str) -> bytes:
+    """Percent-encoding taken off twice, dots out of overlong UTF-8."""
+    if "%" not in segment:
+        return segment.encode("latin-1", "replace")
+    return _LONG_DOT.sub(b".", unquote_to_bytes(unquote_to_bytes(segment.encode("latin-1", "replace"))))
+
+
 @lru_cache(maxsize=4096)
 def path_glob(pattern: str) -> Glob:
     """A glob for normal paths: what the pattern writes in plain letters fits its percent-encoded bytes."""

@@ -58,9 +58,9 @@ def judge_reuse(request: Request, found: Found | None, rule: Rule, now: float, *
     life = lifetime(entry.fields, entry.status, rule, entry.received_at)
     why = _unusable(request, entry, life.said, rule)
     if why is None and not life.shareable and (why := uncovered(request, rule)) is not None:
-        life = lifetime(entry.fields, entry.status, rule, entry.received_at, own=True)
-        if life.shareable:
-            why = None
+        own = lifetime(entry.fields, entry.status, rule, entry.received_at, own=True)
+        if own.shareable:  # an override may be shorter than what the origin permits, and holds for everybody
+            why, life = None, own._replace(seconds=min(own.seconds, life.seconds))
     age = current_age(entry, now)
     ttl = life.seconds - age
     if found.ended_at is not None:  # a soft purge ends a lifetime, never prolongs it

@@ -1,6 +1,6 @@
 """May this answer be stored? (RFC 9111 3)"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy.entry import Entry, Pairs
 from proxy.message import Framing, Head, Request
@@ -91,6 +91,23 @@ def judge_size(rule: Rule, size: int) -> Skip | None:
     if size < rule.min_size:
         return Skip(Why.MIN_SIZE)
     return Skip(Why.MAX_SIZE) if rule.max_size is not None and size > rule.max_size else None
+
+
+def judge_renewed(request: Request, told: Head, renewed: Entry, rule: Rule, now: float) -> Skip | None:
+    """Why what the 304 `told` made of a stored answer is for this client alone; None when it may take its place.
+
+    It has to be storable as it stands now. And where the request is bound to a person, the 304 itself has to say that
+    it is for everybody: what the stored fields permit was said of an answer to somebody else (RFC 9111 3.5).
+    """
+    times = renewed.requested_at, renewed.received_at
+    judged = judge_storing(
+        request, Head(renewed.status, renewed.phrase, renewed.fields, Framing.LENGTH, *times), rule, now
+    )
+    if isinstance(judged, Skip):
+        return judged
+    life = lifetime(told.fields, renewed.status, rule, told.received_at)
+    why = _of_person(request, replace(told, status=renewed.status), rule, life)
+    return Skip(why, judged.origin_ttl) if why is not None else None
 
 
 def may_replace(entry: Entry, head: Head) -> bool:

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
-from aiohttp.http import RawRequestMessage
+from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
@@ -15,9 +16,12 @@ from proxy.errors import BadRequest
 from proxy.observe.counters import Counters
 from proxy.reasons import Why
 from proxy.server.front import Front
+from proxy.server.replies import reset
 
 _log = logging.getLogger(__name__)
 _SWEEP = 1.0  # seconds between two looks at slow heads
+_LINGER = 1.0  # seconds for which the rest of a body is read off that nobody wants
+_FLUSH = 0.01  # seconds between two looks at what a slow client has still to take
 _AROUND_TARGET = len("GET  HTTP/1.1")  # of the request line, aiohttp measures the target alone
 _TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -25,13 +29,14 @@ _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: c
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of connections: bytes of the request line and of one header, how many headers and connections; seconds that a
-    whole head may take, and that a kept connection may be idle."""
+    """Of connections: bytes of the request line and of one header, how many headers, connections, and requests that
+    wait on one of these; seconds that a whole head may take, and that a kept connection may be idle."""
 
     request_line: int = 8190
     header: int = 8190
     header_count: int = 100
     connections: int = 10_000
+    pipelined: int = 32
     head: float = 10.0
     keep_alive: float = 30.0
 
@@ -43,6 +48,7 @@ class Limits:
             "max_field_size": self.header + (self.header == line),
             "max_headers": self.header_count,
             "keepalive_timeout": self.keep_alive,
+            "lingering_time": _LINGER,
             "auto_decompress": False,
             "access_log": None,
             "logger": _log,
@@ -50,13 +56,29 @@ class Limits:
 
 
 class Connection(RequestHandler):
-    """aiohttp's connection, with a deadline on heads and our own words for what cannot be parsed."""
+    """aiohttp's connection, with a deadline on heads, a bound of our own on pipelined requests, and our own words for
+    what cannot be parsed."""
 
-    __slots__ = ("_body", "_gate", "head_since", "partial")
+    __slots__ = ("_body", "_full", "_gate", "_pipelined", "head_since", "partial")
 
-    def __init__(self, gate: "Gate", **kwargs: Any) -> None:
+    def __init__(self, gate: "Gate", pipelined: int, **kwargs: Any) -> None:
         super().__init__(gate, **kwargs)
         self._gate = gate
+        self._pipelined = pipelined
+        self._full = False  # one request too many came: nothing more is read
+        # aiohttp stops parsing at a number that cannot be set, and then waits: one past ours has to be seen.
+        self._max_msg_queue_size = pipelined + 1
+        self._parser = HttpRequestParser(
+            self,
+            self._loop,
+            self._read_bufsize,
+            max_line_size=self.max_line_size,
+            max_field_size=self.max_field_size,
+            max_headers=self.max_headers,
+            payload_exception=RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=self._max_msg_queue_size,
+        )
         self.head_since: float | None = None  # when a head that is not complete yet began to be waited for
         self.partial = False  # some of it has come
         self._body: StreamReader = EMPTY_PAYLOAD  # of the last request
@@ -66,9 +88,12 @@ class Connection(RequestHandler):
         self.head_since = self._loop.time()
 
     def data_received(self, data: bytes) -> None:
+        if self._full:
+            return
         super().data_received(data)
         if self._messages:
             self._look_at_last()
+            self._bound()
         if self._messages or self._current_request is not None:
             self.head_since, self.partial = None, False
         elif data:
@@ -84,6 +109,22 @@ class Connection(RequestHandler):
         elif not self._body.is_eof():
             self._messages.pop()
             self._body.set_exception(RequestPayloadError("the body breaks its own framing"))
+
+    def _bound(self) -> None:
+        """Past the limit the last request within it is answered as the last one of its connection."""
+        under_way = self._current_request is not None
+        if len(self._messages) + under_way <= self._pipelined:
+            return
+        self._full = True
+        while len(self._messages) + under_way > self._pipelined:
+            self._messages.pop()
+        if not self._messages:
+            self.close()
+            return
+        message, body = self._messages.pop()
+        if isinstance(message, RawRequestMessage):
+            message = message._replace(should_close=True)
+        self._messages.append((message, body))
 
     def waits_for_head_since(self) -> float | None:
         """The loop's time since when a head is due, None when none is."""
@@ -126,7 +167,7 @@ class Gate(web.Server):
         self._sweeper: asyncio.TimerHandle | None = None
 
     def __call__(self) -> RequestHandler:
-        return Connection(self, loop=self._loop, **self._kwargs)
+        return Connection(self, self._limits.pipelined, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
@@ -161,6 +202,23 @@ class Gate(web.Server):
         for handler in self.connections:
             if handler not in self.front.busy:
                 handler.force_close()
+
+    async def drained(self) -> None:
+        """Wait until no request is under way and the clients have taken what was written to them; from now on no
+        connection is kept."""
+        await self.front.drained()
+        while any(transport.get_write_buffer_size() for transport in self._connections.values()):  # noqa: ASYNC110
+            await asyncio.sleep(_FLUSH)
+
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 the signature is aiohttp's
+        """End all connections. What is not out after `timeout` seconds is cut, and looks cut."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self.drained()
+        for handler, transport in tuple(self._connections.items()):
+            if handler in self.front.busy or transport.get_write_buffer_size():
+                reset(transport)
+        await super().shutdown(timeout)
 
 
 def application(front: Front, limits: Limits) -> web.Application:

@@ -169,6 +169,8 @@ class Outgoing(web.StreamResponse):
             await self._write_whole(wire, body)
             self._keep = wire.keep_alive
             self.complete = True
+            if not wire.keep_alive:
+                end(self._raw.transport)
         finally:
             await give_back(reply)
 
@@ -224,16 +226,29 @@ class Outgoing(web.StreamResponse):
                 raise ConnectionResetError("the client stopped reading") from error
 
     def cut(self) -> None:
-        """End the connection so that no client can take what it got for a whole message: by a reset, since the end
-        of a body without length or chunks is the end of the connection (RFC 9112 6.3, 8)."""
+        """End the connection so that no client can take what it got for a whole message."""
         self._keep = False
-        transport = self._raw.transport
-        if transport is None:
-            return
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            try:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            except OSError:
-                pass  # closed already
-        transport.abort()
+        if self._raw.transport is not None:
+            reset(self._raw.transport)
+
+
+def end(transport: asyncio.Transport | None) -> None:
+    """Tell the client that nothing follows what was written; what it still sends can be read off (RFC 9112 9.6)."""
+    if transport is None or transport.is_closing() or not transport.can_write_eof():
+        return
+    try:
+        transport.write_eof()
+    except OSError:
+        pass  # the client left meanwhile
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """End a connection by a reset: the end of a body without length or chunks is the connection's (RFC 9112 6.3, 8),
+    so that a mere close would prove what is not true."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        except OSError:
+            pass  # closed already
+    transport.abort()

@@ -1,11 +1,13 @@
 """A websocket between a client and the origin: messages both ways, each at the other's pace, until either closes."""
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from proxy.errors import UpstreamError
+from proxy.message import Fields
 from proxy.upstream.protocol import Frame, Link
 
 MAX_MESSAGE = 16 * 1024 * 1024  # bytes of one message held at a time
@@ -46,7 +48,9 @@ class Tunnel:
             max_msg_size=MAX_MESSAGE,
             decode_text=False,
         )
-        client.headers["Server"] = "cachegate"
+        for name, value in _text(self.link.fields):
+            client.headers.add(name, value)
+        client.headers.setdefault("Server", "cachegate")  # else aiohttp names itself
         try:
             await client.prepare(self.raw)
             await self._carry(client)
@@ -98,6 +102,15 @@ class Tunnel:
                 return Frame("close", code=_ABNORMAL)
             self.sent += len(frame.data)
         return frame
+
+
+def _text(fields: Fields) -> Iterator[tuple[str, str]]:
+    """Fields as aiohttp takes them; it can tell only UTF-8 byte for byte, and what is none is left out."""
+    for name, value in fields.pairs:
+        try:
+            yield name.decode(), value.decode()
+        except UnicodeDecodeError:
+            continue
 
 
 def _frame(message: object) -> Frame:

@@ -173,10 +173,8 @@ class ReplicaPool:
         match failure.stage:
             case Stage.CONNECT:
                 return elsewhere
-            case Stage.STALE:
+            case Stage.STALE | Stage.SENT:
                 return failure.fault is Fault.RESET and resendable(call)
-            case Stage.SENT:
-                return failure.fault is Fault.RESET and resendable(call) and elsewhere
             case Stage.ANSWER:
                 return False
 

@@ -59,7 +59,10 @@ class Frame:
 
 @runtime_checkable
 class Link(Protocol):
-    """An open websocket to the origin, which has answered 101."""
+    """An open websocket to the origin, which has answered 101: `fields` are what the client's 101 is to say, beside
+    the handshake."""
+
+    fields: Fields
 
     @property
     def subprotocol(self) -> str | None: ...

@@ -9,7 +9,7 @@ from typing import Protocol
 from proxy.entry import Pairs
 from proxy.errors import Fault, UpstreamError
 from proxy.message import Request
-from proxy.policy.forwarding import outgoing, upstream_target
+from proxy.policy.forwarding import leaves_base, outgoing, upstream_target
 from proxy.policy.vary import negotiates, preferred_coding
 from proxy.rules import Rule
 from proxy.upstream.protocol import Answer, Call, Connector, Link, Upstream
@@ -64,6 +64,12 @@ class Routes:
         self._via_name = via_name
         self._watch = watch
         self._timer = timer
+
+    def leaves_base(self, request: Request, rule: Rule) -> bool:
+        """Whether the request could get at the origin what lies outside of the part that its service is (`base_path`,
+        `strip_prefix`)."""
+        route = self._routes[rule.upstream]
+        return leaves_base(route.base_path, route.strip_prefix, request.target)
 
     async def send(self, request: Request, rule: Rule, target: str | None = None) -> Answer:
         """Pass a request on as it came, its own conditions and body included; `target`: as it is keyed."""

@@ -18,6 +18,7 @@ from wsproto.utilities import LocalProtocolError
 
 from proxy.errors import Fault, UpstreamError
 from proxy.message import Fields, Head
+from proxy.policy.forwarding import response_fields
 from proxy.upstream.attempt import AttemptFailed, Stage
 from proxy.upstream.client import OriginClient
 from proxy.upstream.exchange import OnEnd, StreamedAnswer
@@ -28,6 +29,9 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
 _HANDSHAKE = frozenset(
     {"connection", "upgrade", "sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions"}
 )
+
+# What the origin answers to our handshake; the client is answered to its own.
+_ANSWERED = frozenset({"content-length", "sec-websocket-accept", "sec-websocket-extensions", "sec-websocket-protocol"})
 
 
 async def open_link(client: OriginClient, call: Call) -> "WebSocketLink | StreamedAnswer":
@@ -73,6 +77,7 @@ class WebSocketLink:
     """A `Link` over a connection that has switched. One reader and one writer at a time."""
 
     def __init__(self, answer: StreamedAnswer) -> None:
+        self.fields = response_fields(answer.head.fields).without(_ANSWERED)
         self._answer = answer
         self._connection = answer.connection
         self._session = Session(ConnectionType.CLIENT)

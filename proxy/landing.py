@@ -1,0 +1,111 @@
+"""Who wants an answer fetched, and what a fetch can bring: the words between who shares fetches and who makes them."""
+
+from dataclasses import dataclass
+
+from proxy.entry import Entry, Found, Position
+from proxy.errors import UpstreamError
+from proxy.message import Fields, Head, Request
+from proxy.policy.identity import uncovered
+from proxy.policy.keys import Keyed
+from proxy.policy.reuse import Fetch
+from proxy.policy.storing import Keep, Skip
+from proxy.recording import Reader, Recording
+from proxy.replying import Fate
+from proxy.rules import Rule
+from proxy.upstream.protocol import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """When a fetch began: what the journal held, the wall clock, and the fence that no later fetch is below."""
+
+    position: Position
+    began: float
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A request on a cached route; `content` is its body where that is part of the key."""
+
+    request: Request
+    rule: Rule
+    keyed: Keyed
+    content: bytes | None
+    arrived: float
+
+    @property
+    def company(self) -> str:
+        """Who may share a fetch. Requests that carry something bound to a person, which the key does not cover, never
+        fly with the others, nor teach them anything: whether they may share an answer is decided by other clauses
+        (RFC 9111 3.5)."""
+        key = self.keyed.hash
+        return key if uncovered(self.request, self.rule) is None else f"{key}+personal"
+
+
+@dataclass(slots=True, eq=False)
+class Trip:
+    """One visit's way upstream. `behind`: nobody waits for it; `left`: its client went away before the landing."""
+
+    visit: Visit
+    found: Found | None
+    decision: Fetch
+    behind: bool = False
+    left: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The answer may be shared: read it from the recording as it grows. `entry` has all but the body; `reader` is
+    the owner's, there from the first byte on."""
+
+    head: Head
+    entry: Entry
+    recording: Recording
+    reader: Reader
+    fate: Fate
+    keep: Keep
+    owner: Trip
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """A 304 renewed the stored answer that `was`. `personal` is what it said to the owner alone; with a `skip` all of
+    it is the owner's, and nothing of it is stored."""
+
+    found: Found
+    was: Entry
+    personal: Fields
+    skip: Skip | None
+    owner: Trip
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """The answer may not be shared: it belongs to the trip that asked, everybody else only learns why."""
+
+    head: Head
+    skip: Skip
+    owner: Trip
+    answer: Answer
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No answer, or one that says that the origin is in trouble."""
+
+    error: UpstreamError
+    status: int | None = None  # what the origin said, if it spoke
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """Another instance has fetched it meanwhile: it lies in the tiers, its body in memory."""
+
+    found: Found
+
+
+Landing = Kept | Confirmed | Skipped | Failed | Arrived
