@@ -7,7 +7,7 @@ import asyncio
 import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +17,15 @@ from proxy.entry import BytesBody, Entry, Select, Variant, any_variant
 from proxy.message import Fields
 from proxy.outcome import Tier
 from proxy.store import Store
+from proxy.store.backlog import Backlog
 from proxy.store.file import FileStore
 from proxy.store.guarded import Guarded
 from proxy.store.memory import MemoryStore
+from proxy.store.redis import RedisStore
 from proxy.store.tiered import Tiered
 from tests.support.entries import NOW, DictStore, FakeClock, content, entry, language, pick
+from tests.support.redis_servers import redis_server
+from tests.support.redis_stores import redis_store
 
 MIB = 1024 * 1024
 Maker = Callable[[Path], Awaitable[Store]]
@@ -82,7 +86,32 @@ class AsStore:
         await self.tiers.close()
 
 
+async def redis(dir: Path) -> RedisStore:
+    """Its server is its own, and ends with it."""
+    stack = AsyncExitStack()
+    server = await stack.enter_async_context(redis_server())
+
+    class Owner(RedisStore):
+        async def close(self) -> None:
+            await super().close()
+            await stack.aclose()
+
+    return await stack.enter_async_context(redis_store(server.url, kind=Owner, max_object=4 * MIB, clock=FakeClock()))
+
+
+async def with_backlog(dir: Path) -> Backlog:
+    return Backlog(await redis(dir))
+
+
 async def tiered(dir: Path) -> AsStore:
+    return await tiers(dir, [(Tier.FILE, guarded(file))])
+
+
+async def tiered_with_redis(dir: Path) -> AsStore:
+    return await tiers(dir, [(Tier.REDIS, guarded(with_backlog)), (Tier.FILE, guarded(file))])
+
+
+async def tiers(dir: Path, far: Iterable[tuple[Tier, Maker]]) -> AsStore:
     tasks: set[asyncio.Task[None]] = set()
 
     def spawn(work: Coroutine[None, None, None]) -> None:
@@ -91,16 +120,19 @@ async def tiered(dir: Path) -> AsStore:
         task.add_done_callback(tasks.discard)
 
     near = MemoryStore(max_entries=1000, max_bytes=64 * MIB, max_object=1000, clock=FakeClock())
-    far = await guarded(file)(dir)
-    return AsStore(Tiered(near, [(Tier.FILE, far)], NothingPurged(), clock=FakeClock(), spawn=spawn))
+    made = [(tier, await maker(dir)) for tier, maker in far]
+    return AsStore(Tiered(near, made, NothingPurged(), clock=FakeClock(), spawn=spawn))
 
 
 MAKERS: dict[str, Maker] = {
     "memory": memory,
     "file": file,
+    "redis": redis,
     "guarded-memory": guarded(memory),
     "guarded-file": guarded(file),
+    "guarded-redis": guarded(with_backlog),
     "tiered": tiered,
+    "tiered-redis": tiered_with_redis,
     "dictionary": dictionary,
 }
 
@@ -113,9 +145,11 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 def same(found: Entry | None, wanted: Entry) -> bool:
-    """Equal in every fact; bodies are compared by their bytes."""
+    """Equal in every fact; bodies are compared by their bytes. A store may give a fence to what has none."""
+    if found is None:
+        return False
     nothing = BytesBody(b"")
-    return found is not None and replace(found, body=nothing) == replace(wanted, body=nothing)
+    return replace(found, body=nothing) == replace(wanted, body=nothing, fence=wanted.fence or found.fence)
 
 
 async def keys(store: Store) -> list[str]:

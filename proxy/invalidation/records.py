@@ -1,8 +1,10 @@
-"""One record of the journal, and which entries it names, whenever they were fetched. Pure."""
+"""What instances tell each other: one purge, or what they have read lately; and which entries a purge names. Pure."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
+
+import orjson
 
 from proxy.entry import Entry
 from proxy.policy.globs import Glob, compile_glob
@@ -37,6 +39,45 @@ class Purge:
     def from_json(cls, content: dict[str, Any]) -> Self:
         """Back from what orjson made of one; ValueError, KeyError or TypeError when it is none."""
         return cls(**content | {"kind": Kind(content["kind"]), "names": tuple(content["names"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """What an instance knows of an epoch that is over: after the record `base` came exactly `items`, each a number and
+    the purges that it brought. An epoch of 0 is none: there is nothing to tell."""
+
+    id: str
+    of: int
+    base: int = 0
+    items: tuple[tuple[int, tuple[Purge, ...]], ...] = ()
+
+    @property
+    def numbers(self) -> set[int]:
+        """The records of which whoever reads this knows all up to them."""
+        return {self.base, *(number for number, _ in self.items)}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """Back from what orjson made of one; ValueError, KeyError or TypeError when it is none."""
+        items = ((int(number), tuple(map(Purge.from_json, purges))) for number, purges in content["items"])
+        return cls(content["id"], int(content["of"]), int(content["base"]), tuple(items))
+
+
+Told = Purge | Seed
+
+
+def encode(told: Told) -> bytes:
+    """One record's content as the stream and the file hold it."""
+    return orjson.dumps({"seed" if isinstance(told, Seed) else "purge": told})
+
+
+def decode(raw: bytes | dict[str, Any]) -> Told | None:
+    """Back from `encode`; None for what a newer or foreign program wrote."""
+    try:
+        content = orjson.loads(raw) if isinstance(raw, bytes) else raw
+        return Seed.from_json(content["seed"]) if "seed" in content else Purge.from_json(content["purge"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 SOME_HOST = "/"  # can be no host: stands for a host that an entry's key leaves out

@@ -8,6 +8,9 @@ The head comes last, because a recording learns its body's length and checksum o
 for the header, and becomes the record by writing head and header around what it already holds, with no copy. The
 fence lies at bytes 8-16, so that a script can compare it without reading more.
 
+A body may lie packed (`store.packing`): then the head says how large it is unpacked, length and checksum in the header
+are those of the packed bytes, and only who expects such records reads them. Files hold none.
+
 Checksums are CRC-32. They answer for accidents (a torn write, a flipped bit: every burst up to 32 bits is found), not
 for malice: who may write here could recompute any unkeyed digest, and CRC-32 costs a quarter of BLAKE2b. The head
 checksum covers header and head, so every byte of a record is covered.
@@ -17,6 +20,7 @@ import math
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, Self
 from zlib import crc32
 
@@ -29,6 +33,7 @@ from proxy.message import Fields
 MAGIC = b"CGATE\n"
 VERSION = 1
 _HEADER = struct.Struct(">6sHQQII")
+_BEGIN = struct.Struct(">6sHQ")
 _SUM = struct.Struct(">I")
 HEADER = _HEADER.size + _SUM.size
 FENCE = slice(8, 16)
@@ -78,20 +83,30 @@ class Source(Protocol):
         ...
 
 
+def begin(fence: int) -> bytes:
+    """How the records with this fence begin: all that comes before the lengths. StoreError for one that has no room."""
+    try:
+        return _BEGIN.pack(MAGIC, VERSION, fence)
+    except struct.error as error:
+        raise StoreError(f"an entry that cannot be written: {error}") from error
+
+
 def encode(entry: Entry, body: bytes) -> bytes:
     """The whole record; StoreError for facts that cannot be written."""
     header, head = frame(entry, len(body), crc32(body))
     return b"".join((header, body, head))
 
 
-def decode(record: bytes, key: str) -> Entry:
-    """The entry of a whole record, its body in memory; BadRecord unless every byte of it proves to be `key`'s."""
+def decode(record: bytes, key: str, packed: Callable[[bytes, int], Body] | None = None) -> Entry:
+    """The entry of a whole record, its body in memory; BadRecord unless every byte of it proves to be `key`'s.
+
+    `packed` makes the body of one that lies packed, from its bytes and the size that it says to have unpacked.
+    """
     header = Header.parse(record, len(record))
     start, end = HEADER, HEADER + header.body_size
     body = record[start:end]
-    entry = entry_of(record[:HEADER], record[end:], key, BytesBody(body))
     header.check_body(body)
-    return entry
+    return entry_of(record[:HEADER], record[end:], key, BytesBody(body), packed and partial(packed, body))
 
 
 def read(source: Source, key: str, whole: int, larger: Callable[[Header], Body]) -> Entry:
@@ -108,10 +123,11 @@ def read(source: Source, key: str, whole: int, larger: Callable[[Header], Body])
     return entry_of(first[:HEADER], head, key, larger(header))
 
 
-def frame(entry: Entry, body_size: int, body_sum: int) -> tuple[bytes, bytes]:
-    """(header, head) that make a record of a body of that length and CRC-32."""
+def frame(entry: Entry, body_size: int, body_sum: int, unpacked: int | None = None) -> tuple[bytes, bytes]:
+    """(header, head) that make a record of a body of that length and CRC-32. `unpacked`: those are of a packed body,
+    which has this length unpacked."""
     try:
-        head = orjson.dumps(_facts(entry))
+        head = orjson.dumps(_facts(entry) if unpacked is None else _facts(entry) | {"unpacked": unpacked})
         header = _HEADER.pack(MAGIC, VERSION, entry.fence, body_size, len(head), body_sum)
     except (TypeError, struct.error) as error:
         raise StoreError(f"an entry that cannot be written: {error}") from error
@@ -120,18 +136,27 @@ def frame(entry: Entry, body_size: int, body_sum: int) -> tuple[bytes, bytes]:
     return header + _SUM.pack(crc32(head, crc32(header))), head
 
 
-def entry_of(header: bytes, head: bytes, key: str, body: Body) -> Entry:
-    """The entry that header and head describe, around `body`; BadRecord when they are damaged or another key's."""
+def entry_of(header: bytes, head: bytes, key: str, body: Body, packed: Callable[[int], Body] | None = None) -> Entry:
+    """The entry that header and head describe, around `body`, or around what `packed` makes of the size that a packed
+    one has unpacked; BadRecord when they are damaged or another key's, or nobody expects a packed one."""
     if crc32(head, crc32(header[: _HEADER.size])) != _SUM.unpack_from(header, _HEADER.size)[0]:
         raise BadRecord("the head's checksum differs")
     fence = int.from_bytes(header[FENCE])
     try:
-        entry = _entry(orjson.loads(head), fence, body)
+        facts = orjson.loads(head)
+        unpacked = facts.get("unpacked")
+        entry = _entry(facts, fence, body if unpacked is None else _packed_body(unpacked, packed))
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         raise BadRecord(f"not the head of a record: {error}") from error
     if entry.key != key:
         raise BadRecord("it is the record of another key")
     return entry
+
+
+def _packed_body(unpacked: Any, packed: Callable[[int], Body] | None) -> Body:
+    if packed is None or not isinstance(unpacked, int):
+        raise BadRecord("its body is packed, which none is here")
+    return packed(unpacked)
 
 
 def _facts(entry: Entry) -> dict[str, object]:
