@@ -23,6 +23,7 @@ policy.presenting
 policy
 tasks
 flight recording
+redis.address
 settings.problems settings.expand
 settings.reader settings.dotenv settings.values settings.wording
 settings.addresses
@@ -42,7 +43,7 @@ observe.figures
 observe.collector
 observe
 limits
-redis.address redis.errors redis.keys redis.breaker redis.budget
+redis.errors redis.keys redis.breaker redis.budget
 redis.dial
 redis.server
 redis.census redis.trial redis.hot redis.lease_lua

@@ -7,7 +7,6 @@ takes its place, which can only cost misses.
 
 import secrets
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
 import orjson

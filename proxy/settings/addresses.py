@@ -7,6 +7,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BeforeValidator, SecretStr
 
+from proxy.redis.address import Address
 from proxy.settings.problems import found
 from proxy.settings.values import VISIBLE, listed, matching, not_empty, secret, text
 
@@ -108,10 +109,7 @@ def upstream_url(value: object) -> str:
 def redis_url(value: object) -> SecretStr:
     """A URL that may carry a password, so it is kept and quoted as a secret."""
     given = secret(value)
-    schemes = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
-    scheme = given.get_secret_value().partition("://")[0]
-    if scheme not in schemes or not given.get_secret_value().partition("://")[2]:
-        raise ValueError(f"wants a URL that begins with one of {', '.join(f'{name}://' for name in schemes)}")
+    Address.parse(given.get_secret_value())
     return given
 
 
