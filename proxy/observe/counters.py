@@ -1,7 +1,8 @@
 """What has happened since the start, in plain integers: cheap to count on every request, read only when asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Self, TypeVar
 
 from proxy.errors import Fault
 from proxy.observe.latency import Histogram
@@ -13,6 +14,8 @@ MISSES = frozenset({Verdict.MISS, Verdict.EXPIRED})
 _NO_CALL = frozenset({Verdict.HIT, Verdict.UPDATING})
 MAX_RULES = 1000  # names come from the configuration, but every reload may bring new ones
 OTHER_RULES = "(other)"
+
+K = TypeVar("K")
 
 
 @dataclass(slots=True)
@@ -36,6 +39,16 @@ class RuleCounts:
     def misses(self) -> int:
         return sum(self.verdicts[verdict] for verdict in MISSES)
 
+    def add(self, other: "RuleCounts") -> None:
+        """Count what another process did by the same rule."""
+        _add(self.verdicts, other.verdicts)
+        self.bytes_saved += other.bytes_saved
+        self.calls_saved += other.calls_saved
+        self.seconds_saved += other.seconds_saved
+        self.money_saved += other.money_saved
+        self.calls += other.calls
+        self.call_seconds += other.call_seconds
+
 
 @dataclass(slots=True)
 class TierCounts:
@@ -45,6 +58,12 @@ class TierCounts:
     misses: int = 0
     errors: int = 0
     seconds: Histogram = field(default_factory=Histogram)
+
+    def add(self, other: "TierCounts") -> None:
+        self.hits += other.hits
+        self.misses += other.misses
+        self.errors += other.errors
+        self.seconds.add(other.seconds)
 
 
 @dataclass(slots=True)
@@ -64,6 +83,11 @@ class UpstreamCounts:
         word = "ok" if fault is None else fault.value
         self.outcomes[word] = self.outcomes.get(word, 0) + 1
         self.seconds.observe(seconds)
+
+    def add(self, other: "UpstreamCounts") -> None:
+        _add(self.outcomes, other.outcomes)
+        self.in_flight += other.in_flight
+        self.seconds.add(other.seconds)
 
     @property
     def requests(self) -> int:
@@ -91,6 +115,18 @@ class Counters:
         self.coalesced = 0
         self.in_flight = 0
         self.connections = 0
+
+    @classmethod
+    def merged(cls, parts: Iterable["Counters"]) -> Self:
+        """The counters of several processes as one; money per call as the first of them has it."""
+        whole = cls()
+        for part in parts:
+            whole._add(part)
+        return whole
+
+    def forget_present(self) -> None:
+        """Its process has gone: nothing is under way there any more."""
+        self.in_flight = self.connections = self.upstream.in_flight = 0
 
     @property
     def requests(self) -> int:
@@ -137,6 +173,25 @@ class Counters:
             rule.calls += 1
             rule.call_seconds += outcome.upstream_seconds
 
+    def _add(self, part: "Counters") -> None:
+        self.costs = self.costs or part.costs
+        _add(self.verdicts, part.verdicts)
+        _add(self.reasons, part.reasons)
+        _add(self.purges, part.purges)
+        _add(self.rate_limited, part.rate_limited)
+        for name, rule in part.rules.items():
+            known = name if name in self.rules or len(self.rules) < MAX_RULES else OTHER_RULES
+            self.rules.setdefault(known, RuleCounts()).add(rule)
+        for tier, counts in part.tiers.items():
+            self.tiers[tier].add(counts)
+        for verdict, seconds in part.seconds.items():
+            self.seconds[verdict].add(seconds)
+        self.upstream.add(part.upstream)
+        self.malformed += part.malformed
+        self.coalesced += part.coalesced
+        self.in_flight += part.in_flight
+        self.connections += part.connections
+
     def purged(self, kind: str) -> None:
         """`kind` is one of the few words of the purge body."""
         self.purges[kind] = self.purges.get(kind, 0) + 1
@@ -150,3 +205,8 @@ def told(outcome: Outcome) -> Why:
 def rate(hits: int, misses: int) -> float:
     """hits / (hits + misses), 0 when there were none."""
     return round(hits / (hits + misses), 4) if hits or misses else 0.0
+
+
+def _add(mine: dict[K, int], others: Mapping[K, int]) -> None:
+    for name, count in others.items():
+        mine[name] = mine.get(name, 0) + count

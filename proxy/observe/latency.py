@@ -24,14 +24,18 @@ class Histogram:
         self.count += 1
         self.total += seconds
 
+    def add(self, other: "Histogram") -> None:
+        """Count what another has seen."""
+        self.buckets = [mine + theirs for mine, theirs in zip(self.buckets, other.buckets, strict=True)]
+        self.count += other.count
+        self.total += other.total
+
     @classmethod
     def merged(cls, parts: Iterable["Histogram"]) -> "Histogram":
         """One histogram of everything that the parts have seen."""
         whole = cls()
         for part in parts:
-            whole.buckets = [mine + theirs for mine, theirs in zip(whole.buckets, part.buckets, strict=True)]
-            whole.count += part.count
-            whole.total += part.total
+            whole.add(part)
         return whole
 
     @property

@@ -13,9 +13,10 @@ from proxy.store import codec
 from proxy.store.codec import HEADER, BadRecord, Header
 from proxy.store.eviction import Name, policy
 from proxy.store.file_body import AbsentBody, FileBody, SpoolBody
-from proxy.store.file_dir import Directory
+from proxy.store.file_dir import Directory, Role
 from proxy.store.file_handle import BLOCK, Foreign, disk_size
-from proxy.store.file_index import BATCH, FileIndex, Record
+from proxy.store.file_index import FileIndex, Record
+from proxy.store.file_shared import SharedIndex, Tell
 from proxy.store.file_temp import TempFile
 from proxy.store.shelves import Shelves, hash_of
 
@@ -29,7 +30,8 @@ R = TypeVar("R")
 class FileStore:
     """A Store on disk. `max_bytes` bounds what records take there, `max_object` a body; `clock` is the wall clock.
 
-    `open` first. `directory` is where recordings may spool to (`spool.open_spool`).
+    `open` first. `directory` is where recordings may spool to (`spool.open_spool`). One of several `workers` has the
+    role of one, and a `tell`: their parent's Keeper (`file_keeper`) then accounts and evicts for them.
     """
 
     def __init__(
@@ -41,12 +43,18 @@ class FileStore:
         eviction: Name = "lru",
         variants: int = 32,
         clock: Callable[[], float],
+        role: Role = Role.ALONE,
+        workers: int = 1,
+        tell: Tell | None = None,
     ) -> None:
-        self.directory = Directory(dir, spool_max=max_bytes // SPOOL_SHARE)
+        self.directory = Directory(dir, spool_max=max_bytes // SPOOL_SHARE // workers, role=role)
         self.damaged = 0
         self.index_task: asyncio.Task[None] | None = None
+        # Of a worker it stays empty: what lies on disk is the truth there.
         self._shelves: Shelves[Record] = Shelves(policy(eviction, max(1, max_bytes // BLOCK), max_bytes), variants)
-        self._index = FileIndex(self.directory, self._shelves)
+        self._index: FileIndex | SharedIndex = FileIndex(self.directory, self._shelves)
+        if tell is not None:
+            self._index = SharedIndex(self.directory, tell)
         self._max_bytes = max_bytes
         self._max_object = max_object
         self._clock = clock
@@ -89,26 +97,23 @@ class FileStore:
 
     async def delete(self, key: str) -> int:
         async with self._stripe(key):
-            await self._index.shelf(hash_of(key))
-            gone = self._shelves.drop(key)
+            gone = [held for held in await self._index.shelf(hash_of(key)) if key in (held.key, hash_of(held.key))]
+            for record in gone:
+                self._index.discard(record)
             return sum([await self.directory.run(self.directory.remove, record.key) for record in gone])
 
     async def scan(self) -> AsyncIterator[Entry]:
         if self.index_task is not None:
             await asyncio.wait({self.index_task})
-        for record in list(self._shelves):
+        async for record in self._index.records():
             entry = await self._load(record, self._read_head)
             if entry is not None and entry.keep_until > self._clock():
                 yield entry
 
     async def clear(self) -> int:
-        self._index.settle()
-        for number, record in enumerate(list(self._shelves)):
-            self._shelves.discard(record)
-            if number % BATCH == 0:
-                await asyncio.sleep(0)
-        tops = await self.directory.run(self.directory.tops)
-        return sum([await self.directory.run(self._clear_top, top) for top in tops])
+        async with self._index.emptying():
+            tops = await self.directory.run(self.directory.tops)
+            return sum([await self.directory.run(self._clear_top, top) for top in tops])
 
     async def close(self) -> None:
         if self.index_task is not None and not self.index_task.done():
@@ -116,6 +121,7 @@ class FileStore:
             await asyncio.wait({self.index_task})
         while self._writes:
             await asyncio.wait(self._writes)
+        self._index.close()
         await asyncio.to_thread(self.directory.release)
 
     async def sweep(self) -> int:
@@ -151,8 +157,7 @@ class FileStore:
         if entry is None or entry.keep_until <= self._clock():
             _drop(entry)
             return None
-        if self._shelves.find(record.key) is record:
-            self._shelves.touch(record)
+        self._index.touch(record)
         return entry
 
     async def _load(self, record: Record, read: Callable[[Record], Entry | None]) -> Entry | None:
@@ -163,7 +168,7 @@ class FileStore:
             self._condemn(record)
             return None
         if entry is None:
-            self._shelves.discard(record)
+            self._index.discard(record)
             return None
         record.learn(entry)
         return entry
@@ -200,16 +205,16 @@ class FileStore:
 
     async def _put(self, entry: Entry) -> bool:
         async with self._stripe(entry.key):
-            await self._index.shelf(entry.hash)
-            held = self._shelves.find(entry.key)
+            held = next((held for held in await self._index.shelf(entry.hash) if held.key == entry.key), None)
             if held is not None and await self._is_newer(held, entry):
                 return False
             if not self._wants(entry):
-                if self._shelves.drop(entry.key):
+                if held is not None:
+                    self._index.discard(held)
                     await self.directory.run(self.directory.remove, entry.key)
                 return False
             record = Record.of(entry, await self._write(entry))
-            left = self._shelves.add(record)
+            left = self._index.add(record)
         await self._unlink(left)
         return record not in left
 
@@ -253,7 +258,7 @@ class FileStore:
 
     def _condemn(self, record: Record) -> None:
         """It is damaged or foreign: it leaves the index now, the disk as soon as may be."""
-        if self._shelves.discard(record):
+        if self._index.discard(record):
             self.damaged += 1
             self._start(self._unlink([record]))
 

@@ -1,7 +1,8 @@
 """A directory of our own on disk: who may be in it, where records lie, how one is written whole or not at all.
 
     <root>/             0700, made by us; every file in it 0600, whatever the umask
-    <root>/lock         held by flock as long as we run: one gateway, one directory
+    <root>/lock         held by flock as long as we run: one gateway, one directory; of several workers their parent
+                        holds it
     <root>/tmp/         what is being written; emptied at the start, so a killed writer leaves nothing
     <root>/a/bb/<key>   records; the variants of one hash lie in one folder, one of 4,096 (by 65,536 the folders of a
                         small cache would take more room than its records)
@@ -13,20 +14,22 @@ say so. All but `run`, `run_open` and `later` block, and belong into the worker 
 
 import asyncio
 import errno
-import fcntl
 import os
 import re
+import secrets
 import stat
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from enum import Enum
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from proxy.errors import StoreError
+from proxy.store.file_claim import lives, lock, make_own
 from proxy.store.file_handle import Foreign, OpenFile, disk_errors, disk_size
 
 _KEY = re.compile(r"[0-9a-f]{64}(\.[0-9a-f]{16})?")
@@ -44,12 +47,22 @@ class Seen(NamedTuple):
     size: int
     used_at: float
     keep_until: float
+    file: tuple[int, int] = (0, 0)  # its inode, and when that changed last (ns): another pair means another file
+
+
+class Role(Enum):
+    """Who is in the directory: one process alone; the parent of several workers, which holds the lock for them; or one
+    of these workers."""
+
+    ALONE = "alone"
+    PARENT = "parent"
+    WORKER = "worker"
 
 
 class Directory:
     """`spool_max`: bytes that recordings under way may take beside the records; `spooled`: what they take now."""
 
-    def __init__(self, root: Path, *, spool_max: int, threads: int = 8) -> None:
+    def __init__(self, root: Path, *, spool_max: int, threads: int = 8, role: Role = Role.ALONE) -> None:
         self.root = root.absolute()  # not resolve(), which would follow links
         self.spool_max = spool_max
         self.spooled = 0
@@ -59,6 +72,8 @@ class Directory:
         self._claiming = threading.Lock()
         self._sound: set[str] = set()  # folders seen to be folders, at most 4,096
         self._temps: set[str] = set()  # temporary files in use
+        self._role = role
+        self._own = f"{os.getpid()}-{secrets.token_hex(3)}-"  # what names of our temporary files begin with
         self._numbers = count(1)
         self._pool = ThreadPoolExecutor(threads, "cachegate-file")
 
@@ -83,17 +98,20 @@ class Directory:
             job()
 
     def claim(self) -> None:
-        """Make the directory, lock it and empty `tmp`; StoreError, in one line, when it cannot be ours."""
+        """Make the directory, lock it and empty `tmp`, unless our parent has; StoreError, in one line, when it cannot
+        be ours."""
         with self._claiming, disk_errors(f"{self.root}: cannot be the cache directory"):
-            _make_own(self.root)
-            self._unlock()
-            self._lock_fd = _lock(self.root / "lock")
+            make_own(self.root)
+            if self._role is not Role.WORKER:
+                self._unlock()
+                self._lock_fd = lock(self.root / "lock")
             tmp = Path(self._tmp)
             if tmp.is_symlink():
                 tmp.unlink()
-            _make_own(tmp)
+            make_own(tmp)
             self._sound.clear()
-        self.sweep_temps()
+        if self._role is not Role.WORKER:
+            self._drop_temps(lambda name: False)
 
     def release(self) -> None:
         """Wait for the jobs under way, then let another gateway in; idempotent. Not to be called in a worker."""
@@ -131,7 +149,7 @@ class Directory:
 
     def create_temp(self) -> tuple[str, OpenFile]:
         """(path, file) of a new temporary file. A directory that was deleted under us is made and locked anew."""
-        path = f"{self._tmp}/{os.getpid()}-{next(self._numbers)}"
+        path = f"{self._tmp}/{self._own}{next(self._numbers)}"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._temps.add(path)
         try:
@@ -172,7 +190,7 @@ class Directory:
                 folder = os.path.dirname(self._path(hash))  # noqa: PTH120
             except FileNotFoundError:
                 return []
-            return [seen for seen in _records(folder) if seen.key.startswith(hash)]
+            return _records(folder, hash)
 
     def tops(self) -> list[str]:
         """The folders of the first level."""
@@ -185,9 +203,17 @@ class Directory:
             return [seen for folder in _folders(top) for seen in _records(folder)]
 
     def sweep_temps(self) -> int:
-        """Remove temporary files that nobody here is writing; how many."""
+        """Remove temporary files that nobody is writing any more; how many."""
+
+        def is_anothers(name: str) -> bool:
+            return self._role is not Role.ALONE and not name.startswith(self._own) and lives(name)
+
+        return self._drop_temps(is_anothers)
+
+    def _drop_temps(self, spared: Callable[[str], bool]) -> int:
         with disk_errors("list temporary files"):
-            left = [entry.path for entry in _entries(self._tmp) if entry.path not in self._temps]
+            found = [entry for entry in _entries(self._tmp) if entry.path not in self._temps]
+        left = [entry.path for entry in found if not spared(entry.name)]
         for path in left:
             self.drop_temp(path)
         return len(left)
@@ -227,34 +253,6 @@ class Directory:
         self._sound.discard(folder)
 
 
-def _make_own(path: Path) -> None:
-    """A directory, no link to one, that nobody else may enter; its parents are made as private when missing."""
-    for parent in reversed(path.parents):
-        with suppress(FileExistsError):
-            parent.mkdir(mode=0o700)
-    with suppress(FileExistsError):
-        path.mkdir(mode=0o700)
-    mode = path.lstat().st_mode
-    if not stat.S_ISDIR(mode):
-        raise NotADirectoryError(errno.ENOTDIR, "it is a symbolic link" if stat.S_ISLNK(mode) else "not a directory")
-    if stat.S_IMODE(mode) != 0o700:
-        path.chmod(0o700)
-
-
-def _lock(path: Path) -> int:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        os.fchmod(fd, 0o600)
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(fd)
-        raise StoreError(f"{path.parent}: another gateway is using this cache directory") from error
-    except OSError:
-        os.close(fd)
-        raise
-    return fd
-
-
 def _check_folder(path: str) -> None:
     """FileNotFoundError unless it is a folder; anything else in its place is taken away."""
     if not stat.S_ISDIR(os.lstat(path).st_mode):
@@ -268,13 +266,17 @@ def _folders(path: str) -> Iterator[str]:
             yield entry.path
 
 
-def _records(folder: str) -> list[Seen]:
-    found = []
-    for entry in _entries(folder):
-        with suppress(FileNotFoundError):
-            if _KEY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
-                status = entry.stat(follow_symlinks=False)
-                found.append(Seen(entry.name, disk_size(status.st_size), status.st_atime, status.st_mtime))
+def _records(folder: str, prefix: str = "") -> list[Seen]:
+    found, names = [], list[str]()
+    with suppress(FileNotFoundError):
+        names = os.listdir(folder)  # noqa: PTH208
+    for name in names:
+        if name.startswith(prefix) and _KEY.fullmatch(name):
+            with suppress(FileNotFoundError):
+                status = os.lstat(f"{folder}/{name}")
+                if stat.S_ISREG(status.st_mode):
+                    file = status.st_ino, status.st_ctime_ns
+                    found.append(Seen(name, disk_size(status.st_size), status.st_atime, status.st_mtime, file))
     return found
 
 

@@ -1,7 +1,8 @@
 """What the file tier knows of its records without reading them, and how it learns that after a restart."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from proxy.entry import Entry, Variant
@@ -23,6 +24,7 @@ class Record:
     variant: Variant | None = None
     fence: int = 0
     proof: Proof = field(default_factory=Proof)
+    file: tuple[int, int] = (0, 0)  # as in `Seen`
 
     @classmethod
     def of(cls, entry: Entry, size: int) -> "Record":
@@ -32,7 +34,7 @@ class Record:
 
     @classmethod
     def seen(cls, seen: Seen) -> "Record":
-        return cls(seen.key, seen.size, seen.used_at, seen.keep_until)
+        return cls(seen.key, seen.size, seen.used_at, seen.keep_until, file=seen.file)
 
     def learn(self, entry: Entry) -> None:
         """Take over what its head says."""
@@ -48,7 +50,7 @@ class FileIndex:
     Until then a hash that nobody asked about is looked up on disk, so that records are found right from the start.
     """
 
-    __slots__ = ("_directory", "_known", "complete", "shelves")
+    __slots__ = ("_directory", "_known", "complete", "shelves", "told")
 
     def __init__(self, directory: Directory, shelves: Shelves[Record]) -> None:
         self.shelves = shelves
@@ -65,6 +67,37 @@ class FileIndex:
                 for one in seen:
                     self.shelves.restore(Record.seen(one))
         return self.shelves.by_hash.get(hash, ())
+
+    def add(self, record: Record) -> list[Record]:
+        """A file that was written; whose have to go for it."""
+        return self.shelves.add(record)
+
+    def discard(self, record: Record) -> bool:
+        """A file that goes or has gone; False when this was known."""
+        return self.shelves.discard(record)
+
+    def touch(self, record: Record) -> None:
+        """It was read."""
+        if self.shelves.find(record.key) is record:
+            self.shelves.touch(record)
+
+    async def records(self) -> AsyncIterator[Record]:
+        """Every record that is known."""
+        for record in list(self.shelves):
+            yield record
+
+    @asynccontextmanager
+    async def emptying(self) -> AsyncIterator[None]:
+        """Forget all, and let the files go."""
+        self.settle()
+        for number, record in enumerate(list(self.shelves)):
+            self.shelves.discard(record)
+            if number % BATCH == 0:
+                await asyncio.sleep(0)
+        yield
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     async def build(self) -> None:
         """Learn of every record there is, the lately used ones last to leave. Runs beside everything else."""

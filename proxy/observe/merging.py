@@ -1,0 +1,52 @@
+"""How several processes stand, as one instance."""
+
+from collections.abc import Iterable, Sequence
+
+from proxy.observe.figures import FILES, Figures, RedisFigures, TierFigures
+from proxy.outcome import Tier
+
+_BREAKERS = ("closed", "half-open", "open")  # the later, the worse
+_STATES = ("ready", "connecting", "degraded", "closed")
+
+
+def merged(parts: Sequence[Figures]) -> Figures:
+    """Memory and workers add up. Of the file tier one process alone knows the size, and the others tell zeros; Redis
+    is the same for all who see it."""
+    breakers: dict[str, str] = {}
+    for part in parts:
+        for name, state in part.breakers.items():
+            breakers[name] = max(breakers.get(name, "closed"), state, key=_BREAKERS.index)
+    files = tuple(name for part in parts for name in part.files)[:FILES]
+    tiers = {tier: _tier(tier, [part.tiers[tier] for part in parts if tier in part.tiers]) for tier in _tiers(parts)}
+    redis = [part.redis for part in parts if part.redis is not None]
+    return Figures(tiers, files, breakers, _redis(redis) if redis else None, sum(part.workers for part in parts))
+
+
+def _tiers(parts: Iterable[Figures]) -> list[Tier]:
+    return [tier for tier in Tier if any(tier in part.tiers for part in parts)]
+
+
+def _tier(tier: Tier, parts: Sequence[TierFigures]) -> TierFigures:
+    shared = tier is not Tier.MEMORY
+    return TierFigures(
+        (max if tier is Tier.REDIS else sum)(part.entries for part in parts),
+        (max if tier is Tier.REDIS else sum)(part.bytes for part in parts),
+        (max if shared else sum)(part.max_bytes for part in parts),
+        (max if tier is Tier.REDIS else sum)(part.evictions for part in parts),
+        next((part.off for part in parts if part.off), ""),
+    )
+
+
+def _redis(parts: Sequence[RedisFigures]) -> RedisFigures:
+    worst = max(parts, key=lambda part: _STATES.index(part.state))
+    return RedisFigures(
+        worst.state,
+        all(part.connected for part in parts),
+        worst.reason,
+        max(part.latency for part in parts),
+        max(part.keys for part in parts),
+        max(part.memory for part in parts),
+        max((part.keyspace for part in parts), key=len),
+        sum(part.errors for part in parts),
+        max(part.evictions for part in parts),
+    )
