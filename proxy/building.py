@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from proxy.flying import Patience
+from proxy.invalidation.local import LocalLog
 from proxy.recording import OpenSpool, Recording, Spool
 from proxy.server.connections import Limits
 from proxy.server.listening import ServerTls
@@ -16,6 +17,9 @@ from proxy.settings.model import Settings
 from proxy.settings.sections import UpstreamSettings
 from proxy.store import Store
 from proxy.store.file import FileStore
+from proxy.store.file_dir import Role
+from proxy.store.file_keeper import Keeper
+from proxy.store.file_shared import Tell
 from proxy.store.loading import load_store
 from proxy.store.memory import MemoryStore
 from proxy.store.spool import open_spool
@@ -28,6 +32,11 @@ from proxy.upstream.tls import tls_context
 IN_MEMORY = 1 << 20  # bytes of an answer under way that are held before they go to a spool
 
 Clock = Callable[[], float]
+
+
+def local_log(settings: Settings) -> LocalLog:
+    """The journal's, not opened yet; it lies beside the token."""
+    return LocalLog(settings.admin.token_file.parent / "journal", settings.journal.records)
 
 
 def memory_store(settings: Settings, clock: Clock) -> MemoryStore | None:
@@ -46,8 +55,9 @@ def memory_store(settings: Settings, clock: Clock) -> MemoryStore | None:
     )
 
 
-def file_store(settings: Settings, clock: Clock) -> FileStore | None:
-    """The file tier, not opened yet; None when it is off. The token and the journal lie beside its own directory."""
+def file_store(settings: Settings, clock: Clock, workers: int = 1, tell: Tell | None = None) -> FileStore | None:
+    """The file tier, not opened yet; None when it is off. The token and the journal lie beside its own directory. One
+    of several workers has a `tell`, which leads to their parent's keeper."""
     file = settings.file
     if not file.on or file.store is not None:
         return None
@@ -55,6 +65,23 @@ def file_store(settings: Settings, clock: Clock) -> FileStore | None:
         file.dir / "answers",
         max_bytes=file.max_bytes,
         max_object=file.max_object,
+        eviction=file.eviction,
+        variants=settings.limits.variants,
+        clock=clock,
+        role=Role.ALONE if tell is None else Role.WORKER,
+        workers=workers,
+        tell=tell,
+    )
+
+
+def keeper(settings: Settings, clock: Clock) -> Keeper | None:
+    """The file tier as the parent of several workers sees it, not opened yet; None when it is off."""
+    file = settings.file
+    if not file.on or file.store is not None:
+        return None
+    return Keeper(
+        file.dir / "answers",
+        max_bytes=file.max_bytes,
         eviction=file.eviction,
         variants=settings.limits.variants,
         clock=clock,

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -21,15 +21,28 @@ _Section = TypeVar("_Section", bound=BaseModel)
 
 class Configuration:
     """`source` reads the settings anew (it may block), None where there is nothing to read; `apply` lets them hold,
-    less what only a restart can change. `renew` reads anew what settings merely name, such as certificates."""
+    less what only a restart can change. `renew` reads anew what settings merely name, such as certificates.
 
-    def __init__(self, loaded: Loaded, source: Callable[[], Loaded] | None, apply: Callable[[Loaded], None]) -> None:
+    One of several workers reloads `through` its parent, which lets all of them `take` what it has read; one `tells`
+    the log."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        source: Callable[[], Loaded] | None,
+        apply: Callable[[Loaded], None],
+        *,
+        through: Callable[[], Awaitable[Mapping[str, object]]] | None = None,
+        tells: bool = True,
+    ) -> None:
         self.renew: Callable[[], None] = lambda: None
         self._started = loaded
         self._read = loaded  # the last that was taken, with what waits for a restart
         self._source = source
         self._apply = apply
         self._turn = asyncio.Lock()
+        self._through = through
+        self._tells = tells
 
     def shown(self) -> Mapping[str, object]:
         """The settings that hold now, where each comes from, and which others wait for a restart."""
@@ -38,16 +51,22 @@ class Configuration:
     async def reload(self) -> Mapping[str, object]:
         """Read everything again and let it hold: the paths that changed, and those that need a restart to hold.
         ConfigError with every problem, and then the old settings go on to hold."""
+        if self._through is not None:
+            return await self._through()
         if self._source is None:
             return {"changed": [], "restart": []}
         async with self._turn:
-            loaded = await asyncio.to_thread(self._source)
-            changed, waiting = sorted(_different(self._read, loaded)), self._waiting(loaded)
-            if not any(_within(path, ("listen.tls_cert", "listen.tls_key")) for path in waiting):
-                self.renew()
-            self._apply(_holding(self._started, loaded))
-            self._read = loaded
-        self._tell(loaded, changed, waiting)
+            return self.take(await asyncio.to_thread(self._source))
+
+    def take(self, loaded: Loaded) -> Mapping[str, object]:
+        """As `reload`, for what was read elsewhere."""
+        changed, waiting = sorted(_different(self._read, loaded)), self._waiting(loaded)
+        if not any(_within(path, ("listen.tls_cert", "listen.tls_key")) for path in waiting):
+            self.renew()
+        self._apply(_holding(self._started, loaded))
+        self._read = loaded
+        if self._tells:
+            self._tell(loaded, changed, waiting)
         return {"changed": changed, "restart": waiting}
 
     def _waiting(self, loaded: Loaded) -> list[str]:

@@ -2,31 +2,29 @@
 
 import asyncio
 import logging
-import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from aiohttp import web
 
 from proxy import building
 from proxy.configuration import Configuration
-from proxy.errors import StoreError
+from proxy.everywhere import Everywhere
 from proxy.fetching import Fetching
 from proxy.flight import Lately
 from proxy.flying import Flying
 from proxy.insight.inventory import Inventory
-from proxy.invalidation.local import LocalLog
 from proxy.invalidation.purges import Purger, PurgeRequest
 from proxy.invalidation.records import Kind, url_name
 from proxy.message import Fields, Request
 from proxy.observe.counters import Counters
-from proxy.observe.figures import Figures, TierFigures
+from proxy.observe.figures import Figures
 from proxy.observe.logs import LineWriter
 from proxy.outcome import Tier
 from proxy.pipeline import Pipeline
+from proxy.place import Common, Place
 from proxy.policy.keys import Keyed, derive, url_forms
 from proxy.reasons import Why
-from proxy.recording import Recording
 from proxy.replying import Replying
 from proxy.rules import RuleTable
 from proxy.server.access_log import AccessLog, Redaction, bookkeeping
@@ -40,16 +38,14 @@ from proxy.server.admin.purge import PurgeVerb, purge_pages
 from proxy.server.admin.redis import no_redis_pages
 from proxy.server.admin.rights import Rights
 from proxy.server.admin.stats import stats_page
-from proxy.server.admin.token import admin_token
 from proxy.server.connections import application
 from proxy.server.front import Doorway, Front
+from proxy.server.member import Member
 from proxy.settings.compile import compile_rules
 from proxy.settings.load import Loaded
 from proxy.settings.model import Settings
-from proxy.store import Store
-from proxy.store.guarded import Guarded, Health
-from proxy.store.tiered import Tiered
 from proxy.tasks import Tasks
+from proxy.tiers import Tiers
 
 _log = logging.getLogger("cachegate")
 
@@ -68,45 +64,38 @@ class Gateway:
         source: Callable[[], Loaded] | None = None,
         access: LineWriter | None = None,
         clock: Callable[[], float] = time.time,
+        common: Common | None = None,
+        member: Member | None = None,
     ) -> None:
         loaded = settings if isinstance(settings, Loaded) else Loaded(settings, {})
-        self.settings = loaded.settings  # as at the start: what only a restart can change is read here
-        self._live = loaded.settings
-        self.name = self.settings.listen.name or f"cachegate-{secrets.token_hex(2)}"
+        self._place = Place(loaded.settings, common, member)
+        self.settings = self._place.part(
+            loaded.settings
+        )  # as at the start: what only a restart can change is read here
+        self._live = self.settings
+        self.name, self.token = self._place.common.name, self._place.common.token
+        self.log, self.journal = self._place.log, self._place.journal
         self.tasks = Tasks(_unexpected)
         self.counters = Counters()
         self.readiness = Readiness()
         self._clock = clock
         self._sweeper: asyncio.Task[None] | None = None
-        secret = self.settings.admin.token
-        self.token = admin_token(secret.get_secret_value() if secret else None, self.settings.admin.token_file)
-        self.log = LocalLog(self.settings.admin.token_file.parent / "journal", self.settings.journal.records)
-        self.journal = self.log.open()
-        self._build_tiers()
+        self.tiers = Tiers(self.settings, self._place, self.tasks, clock)
         self._build_story()
-        self.configuration = Configuration(loaded, source, self.apply)
+        self.configuration = Configuration(
+            loaded, source, self.apply, through=self._place.through, tells=self._place.first
+        )
         self._build_doors(access)
 
     # -- parts -----------------------------------------------------------------------------------------------------
 
-    def _build_tiers(self) -> None:
-        self.memory = building.memory_store(self.settings, self._clock)
-        self.file = building.file_store(self.settings, self._clock)
-        self.file_off = ""
-        self._stores: dict[Tier, Store] = {}
-        if self.memory is not None:
-            self._stores[Tier.MEMORY] = self.memory
-        far_store = self.file or building.own_store(self.settings)
-        if far_store is not None:
-            self._stores[Tier.FILE] = Guarded(far_store, "file", self._file_changed, clock=time.monotonic)
-        far = [(tier, store) for tier, store in self._stores.items() if tier is not Tier.MEMORY]
-        self.tiered = Tiered(self.memory, far, self.journal, clock=self._clock, spawn=self._promote)
-
     def _build_story(self) -> None:
-        settings = self.settings
+        settings, memory = self.settings, self.tiers.memory
         uncacheable: Lately[Why] = Lately(settings.flight.uncacheable, self._clock)
         self.routes = building.routes(settings, self.name, self.counters.upstream, self._clock)
-        self.fetching = Fetching(self.routes, self.tiered, self.journal, self._record, uncacheable, self._clock)
+        self.fetching = Fetching(
+            self.routes, self.tiers.tiered, self.journal, self.tiers.record, uncacheable, self._clock
+        )
         replying = Replying(self.name, settings.observe.server_timing)
         self.flying = Flying(
             self.fetching,
@@ -119,7 +108,7 @@ class Gateway:
         )
         self.pipeline = Pipeline(
             table=RuleTable(*compile_rules(settings)),
-            shelves=self.tiered,
+            shelves=self.tiers.tiered,
             routes=self.routes,
             flying=self.flying,
             invalidate=self._invalidate,
@@ -133,10 +122,12 @@ class Gateway:
             self._clock,
             forms=lambda host, target: url_forms(self.pipeline.table, host, target),
             drop=self._drop,
-            scan_memory=lambda: [slot.entry for slot in self.memory.slots()] if self.memory is not None else [],
+            scan_memory=lambda: [slot.entry for slot in memory.slots()] if memory is not None else [],
             on_purge=lambda purge: self.counters.purged(purge.kind.value),
         )
-        self.inventory = Inventory(self.tiered, self._stores, self.memory, lambda: self.pipeline.table, self._clock)
+        self.inventory = Inventory(self.tiers.tiered, self.tiers.all, memory, lambda: self.pipeline.table, self._clock)
+        self.everywhere = Everywhere(self._own, self.inventory, self.purger, self._place.ask)
+        self.purger.everywhere = self.everywhere.count
 
     def _build_doors(self, access: LineWriter | None) -> None:
         settings, admin = self.settings, self.settings.admin
@@ -149,7 +140,8 @@ class Gateway:
             settings.timeouts.send_idle,
         )
         form = settings.log.format or "json"
-        log = AccessLog(access, form, Redaction(settings.log.redact_query)) if access and settings.log.access else None
+        redact = Redaction(settings.log.redact_query, self._place.common.redaction)
+        log = AccessLog(access, form, redact) if access and settings.log.access else None
         here = Pages(pages if admin.port is None else [], rights, prefix=self._public_prefix, purge=verb)
         self.front = Front(
             self.pipeline, here, doorway, self.counters, bookkeeping(self.counters, log), clock=self._clock
@@ -168,11 +160,11 @@ class Gateway:
         open_metrics = admin.metrics == "open" and admin.port is not None
         return (
             *probe_pages(self.readiness),
-            stats_page(self.take, started=time.monotonic()),
-            metrics_page(self.take, open_to_all=open_metrics),
+            stats_page(self.everywhere.take, started=self._place.common.started),
+            metrics_page(self.everywhere.take, open_to_all=open_metrics),
             *no_redis_pages(),
-            *entry_pages(self.inventory),
-            *purge_pages(self.purger, self.inventory, self._clear),
+            *entry_pages(self.everywhere),
+            *purge_pages(self.purger, self.everywhere.receipt, self.everywhere, self._clear),
             *config_pages(self.configuration),
         )
 
@@ -181,17 +173,8 @@ class Gateway:
     async def start(self) -> None:
         """Take the cache directory and begin what runs beside requests. A directory that cannot be used is one line
         in the log and a tier that is off."""
-        if self.file is not None:
-            try:
-                await self.file.open()
-            except StoreError as error:
-                self.file_off = str(error)
-                self.tiered.drop(Tier.FILE)
-                del self._stores[Tier.FILE]
-                self.file = None
-                _log.error("the file tier is off: %s", error)
-        if not self.log.durable:
-            _log.warning("purges do not outlive this process: %s", self.log.reason)
+        await self.tiers.open()
+        self._place.start(self.everywhere.duties, self.configuration.take, lambda: self._own()[0])
         self.routes.start()
         self._sweeper = asyncio.create_task(self._sweep_for_ever(), name="sweep")
         self.readiness.started = True
@@ -201,10 +184,11 @@ class Gateway:
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
+        await self._place.close()
         await self.tasks.close()
-        await self.tiered.close()
+        await self.tiers.tiered.close()
         await self.routes.close()
-        await self.log.close()
+        await self._place.end()
 
     def app(self) -> web.Application:
         """The gateway as an aiohttp application that starts and closes it."""
@@ -221,7 +205,7 @@ class Gateway:
 
     async def sweep(self) -> int:
         """Reclaim what nobody can want any more; how many entries went."""
-        return await self.tiered.sweep()
+        return await self.tiers.tiered.sweep()
 
     async def _sweep_for_ever(self) -> None:
         while True:
@@ -238,33 +222,14 @@ class Gateway:
         """How many requests wait for flights to land."""
         return self.flying.waiting
 
-    async def take(self) -> tuple[Counters, Figures]:
-        """What was counted, and how things stand."""
-        return self.counters, self.measure()
-
-    def measure(self) -> Figures:
-        """How the tiers stand; their lookups are brought into the counters on the way."""
-        for tier in self._stores:
-            seen, counted = self.tiered.lookups(tier), self.counters.tiers[tier]
-            counted.hits, counted.misses = seen.hits, seen.misses
-        figures: dict[Tier, TierFigures] = {}
-        memory, file = self.settings.memory, self.settings.file
-        if (near := self.memory) is not None:
-            figures[Tier.MEMORY] = TierFigures(near.entries, near.bytes, memory.max_bytes, near.evictions)
-        if (far := self.file) is not None:
-            self.counters.tiers[Tier.FILE].errors = self._file_errors()
-            figures[Tier.FILE] = TierFigures(far.entries, far.bytes, file.max_bytes, far.evictions, self.file_off)
-        elif file.on:
-            figures[Tier.FILE] = TierFigures(max_bytes=file.max_bytes, off=self.file_off)
-        return Figures(figures, tuple(far.names()) if far is not None else ())
-
-    def _file_errors(self) -> int:
-        guarded = self._stores.get(Tier.FILE)
-        return guarded.errors if isinstance(guarded, Guarded) else 0
+    def _own(self) -> tuple[Counters, Figures]:
+        """What was counted here, and how things stand."""
+        figures = self.tiers.measure(self.counters)  # first: it brings the tiers' lookups into the counters
+        return self.counters, figures
 
     def apply(self, loaded: Loaded) -> None:
         """Let what can change hold from the next request on. ConfigError leaves everything as it was."""
-        settings = loaded.settings
+        settings = self._place.part(loaded.settings)
         table = RuleTable(*compile_rules(settings))
         if (settings.upstream, settings.upstreams) != (self._live.upstream, self._live.upstreams):
             routes = building.routes(settings, self.name, self.counters.upstream, self._clock)
@@ -276,19 +241,6 @@ class Gateway:
         self.flying.patience = building.patience(settings)
         logging.getLogger().setLevel(settings.log.level.upper())
         self._live = settings
-
-    def _record(self) -> Recording:
-        return building.recording(self.settings, building.spool_of(self.file) if self.file is not None else None)
-
-    def _promote(self, work: Coroutine[None, None, None]) -> object:
-        return self.tasks.spawn(work, "promote")
-
-    def _file_changed(self, health: Health, reason: str) -> None:
-        self.file_off = reason
-        if health is Health.READY:
-            _log.info("the file tier works again")
-        else:
-            _log.error("the file tier is in trouble: %s", reason)
 
     async def _invalidate(
         self, named: tuple[tuple[str, str], ...], patterns: tuple[str, ...], tags: tuple[str, ...]
@@ -302,25 +254,24 @@ class Gateway:
 
     async def _clear(self, tier: Tier | None, pattern: str | None) -> int:
         """One tier is emptied here; all of them are purged, so that nothing under way brings back what went."""
+        went = await self.everywhere.clear(tier, pattern)
         if tier is None:
             kind, names = (Kind.ALL, ()) if pattern is None else (Kind.PATTERN, (pattern,))
-            went = await self.inventory.clear(None, pattern)
             await self.purger.invalidate([PurgeRequest(kind, names)])
-            return went
-        return await self.inventory.clear(tier, pattern)
+        return went
 
     async def _drop(self, kind: Kind, names: Sequence[str]) -> None:
         """Free the space of what keys, or the plain requests for urls, name; the journal has ended all of it."""
         for name in names:
             if kind is Kind.KEY:
-                await self.tiered.delete(name)
+                await self.tiers.tiered.delete(name)
                 continue
             host, _, target = name.partition("|")
             for scheme in ("http", "https"):
                 request = Request("GET", scheme, host, target, _NO_FIELDS)
                 keyed = derive(request, self.pipeline.table.match(request))
                 if isinstance(keyed, Keyed):
-                    await self.tiered.delete(keyed.hash)
+                    await self.tiers.tiered.delete(keyed.hash)
 
 
 def _unexpected(name: str, error: BaseException) -> None:

@@ -1,9 +1,12 @@
 """From settings to a gateway that runs: as an aiohttp application, and as the program `cachegate serve`."""
 
+import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from socket import socket
 from typing import Any
@@ -11,17 +14,30 @@ from typing import Any
 from aiohttp import web
 
 from proxy import building
+from proxy.errors import ConfigError, StoreError
 from proxy.gateway import Gateway
+from proxy.invalidation.ring import Ring, shared_memory
+from proxy.invalidation.worker_log import ParentLog
 from proxy.observe.counters import Counters
-from proxy.observe.logs import setup
+from proxy.observe.figures import Figures, TierFigures
+from proxy.observe.logs import LineWriter, setup
 from proxy.obstacles import refuse_own_address
+from proxy.outcome import Tier
+from proxy.place import Common
+from proxy.server.admin.token import AdminToken
 from proxy.server.connections import Gate
-from proxy.server.lifecycle import Drain, Port, Signals
+from proxy.server.desk import Desk
+from proxy.server.lifecycle import Drain, Port, Signals, reloads, watch
 from proxy.server.lifecycle import serve as serve_ports
 from proxy.server.listening import bind, check_parser, raise_nofile, urls
+from proxy.server.member import Member
+from proxy.server.seat import Seat
+from proxy.server.spreading import spread
+from proxy.server.workers import Shares
 from proxy.settings import settings_from
 from proxy.settings.load import Loaded
 from proxy.settings.model import Settings
+from proxy.store.file_keeper import Keeper
 
 _log = logging.getLogger("cachegate")
 
@@ -49,9 +65,11 @@ async def serve(loaded: Loaded, *, reload: Callable[[], Loaded], allow_python_pa
         refuse_own_address(found.settings, taken)
         return found
 
-    writer = setup(settings.log.level, settings.log.format or ("text" if sys.stderr.isatty() else "json"))
+    writer = _writer(settings)
     try:
         _warn(loaded)
+        if settings.listen.workers > 1:
+            return await _parent(loaded, again, public, admin)
         gateway = Gateway(loaded, source=again, access=writer)
         await gateway.start()
         try:
@@ -62,7 +80,115 @@ async def serve(loaded: Loaded, *, reload: Callable[[], Loaded], allow_python_pa
         writer.close()
 
 
-async def _run(gateway: Gateway, public: Sequence[socket], admin: Sequence[socket], file: Path | None) -> int:
+async def _parent(loaded: Loaded, read: Callable[[], Loaded], public: Sequence[socket], admin: Sequence[socket]) -> int:
+    """Several workers: this process takes what they share, and serves nothing itself."""
+    settings, size = loaded.settings, loaded.settings.listen.workers
+    common, log, keeper = Common.of(settings), building.local_log(settings), building.keeper(settings, time.time)
+    log.open()
+    if not log.durable:
+        _log.warning("purges do not outlive this instance: %s", log.reason)
+    if keeper is not None:
+        try:
+            await keeper.open()
+        except StoreError as error:
+            _log.error("the file tier is off: %s", error)
+            common, keeper = replace(common, file_off=str(error)), None
+    memory = shared_memory()
+    shares = Shares(spread(public, size), spread(admin, size), memory)
+    kept = ParentLog(log, Ring(memory))
+
+    async def take(silent: Collection[int]) -> tuple[Counters, Figures]:
+        return desk.counted(silent), _kept(keeper, settings)
+
+    desk = Desk(
+        size,
+        "proxy.wiring:work",
+        shares,
+        kept,
+        loaded,
+        read=read,
+        common=common,
+        says={"take": take},
+        hears={"files": keeper.take} if keeper is not None else {"files": lambda changes: None},
+    )
+    signals = Signals()
+    signals.listen()
+    background = [reloads(signals, desk.reload)]
+    if loaded.file is not None:
+        background.append(watch(loaded.file, signals))
+    if keeper is not None:
+        background.append(_sweep_for_ever(keeper, settings.cache.cleanup_interval))
+    tasks = [asyncio.create_task(each) for each in background]
+    drain = Drain(settings.listen.drain_delay, settings.listen.drain)
+    try:
+        return await desk.workers.run(signals, drain, lambda: _announce(settings, public, common.token))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        signals.close()
+        if keeper is not None:
+            await keeper.close()
+        await kept.close()
+        shares.close()
+
+
+def _kept(keeper: Keeper | None, settings: Settings) -> Figures:
+    """The file tier, of which the parent alone knows the size."""
+    if keeper is None:
+        return Figures(workers=0)
+    now = TierFigures(keeper.entries, keeper.bytes, settings.file.max_bytes, keeper.evictions)
+    return Figures({Tier.FILE: now}, tuple(keeper.names()), workers=0)
+
+
+async def _sweep_for_ever(keeper: Keeper, interval: float) -> None:
+    while True:
+        await asyncio.sleep(interval)
+        try:
+            await keeper.sweep()
+        except Exception:
+            _log.exception("a sweep failed")
+
+
+def work(seat: Seat) -> int:
+    """One of several workers, in its own process."""
+    return asyncio.run(_work(seat))
+
+
+async def _work(seat: Seat) -> int:
+    member = await Member.join(seat)
+    first, live = member.kit.first, member.kit.live
+    writer = _writer(first.settings)
+    try:
+        gateway = Gateway(first, access=writer, common=member.kit.common, member=member)
+        if live is not first:
+            gateway.configuration.take(live)
+        await gateway.start()
+        try:
+            return await _run(gateway, seat.public, seat.admin, None, member)
+        finally:
+            await gateway.close()
+    except ConfigError as error:
+        member.unfit(error)
+        return 2
+    finally:
+        await member.leave()
+        writer.close()
+
+
+def _writer(settings: Settings) -> LineWriter:
+    return setup(settings.log.level, settings.log.format or ("text" if sys.stderr.isatty() else "json"))
+
+
+def _announce(settings: Settings, public: Sequence[socket], token: AdminToken) -> None:
+    upstream = ", ".join(settings.upstream.url)
+    for url in urls(public, tls=settings.listen.tls_cert is not None):
+        _log.info("cachegate listens on %s, in front of %s; admin token %s", url, upstream, token.place)
+
+
+async def _run(
+    gateway: Gateway, public: Sequence[socket], admin: Sequence[socket], file: Path | None, member: Member | None = None
+) -> int:
     settings = gateway.settings
     limits = building.door_limits(settings, raise_nofile())
     tls = building.server_tls(settings)
@@ -74,19 +200,17 @@ async def _run(gateway: Gateway, public: Sequence[socket], admin: Sequence[socke
         desk = Port(admin, gateway.admin_front, Gate(gateway.admin_front, Counters(), limits))
 
     def announce() -> None:
-        upstream = ", ".join(settings.upstream.url)
-        for url in urls(public, tls=tls is not None):
-            _log.info("cachegate listens on %s, in front of %s; admin token %s", url, upstream, gateway.token.place)
+        _announce(settings, public, gateway.token)
 
     return await serve_ports(
         front,
         desk,
         gateway.readiness,
-        Signals(),
+        Signals() if member is None else member.orders,
         Drain(settings.listen.drain_delay, settings.listen.drain),
         reload=gateway.configuration.reload,
         watched=file,
-        announce=announce,
+        announce=announce if member is None else member.ready,
     )
 
 
@@ -97,7 +221,5 @@ def _warn(loaded: Loaded) -> None:
         _log.warning("%s", warning)
     if settings.redis.enabled:
         _log.warning("redis.enabled: this version has no Redis tier yet; it serves from memory and files alone")
-    if settings.listen.workers > 1:
-        _log.warning("listen.workers: this version runs one worker, not %d", settings.listen.workers)
     if os.environ.get("AIOHTTP_NO_EXTENSIONS"):
         _log.warning("AIOHTTP_NO_EXTENSIONS is set: requests are read by aiohttp's slow and lenient parser")

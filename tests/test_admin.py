@@ -58,7 +58,7 @@ class Scripted:
         self.purges.append(request)
         return Receipt("r1", request.kind, request.soft, 1.0, self.instances, 12, dry_run=request.dry_run)
 
-    def receipt(self, id: str) -> Receipt | None:
+    async def find(self, id: str) -> Receipt | None:
         return Receipt("r1", Kind.ALL, False, 1.0, self.instances) if id == "r1" else None
 
     async def clear(self, tier: Tier | None, pattern: str | None) -> int:
@@ -116,7 +116,7 @@ def pages(ports: Scripted, counters: Counters, readiness: Readiness, **more: obj
             metrics_page(take),
             *no_redis_pages(),
             *entry_pages(ports),
-            *purge_pages(ports, ports, ports.clear),
+            *purge_pages(ports, ports.find, ports, ports.clear),
             *config_pages(ports),
         ],
         Rights("right"),

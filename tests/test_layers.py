@@ -40,7 +40,7 @@ settings
 observe.latency observe.logs observe.sizes
 observe.counters observe.events
 observe.figures
-observe.collector
+observe.merging observe.collector
 observe
 limits
 redis.errors redis.keys redis.breaker redis.budget
@@ -99,10 +99,11 @@ server.workers
 server.member
 server.desk
 server
-configuration
+configuration everywhere
 sharing
 building division
-obstacles
+obstacles place
+tiers
 gateway
 wiring
 embed

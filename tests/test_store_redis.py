@@ -101,13 +101,24 @@ async def test_while_the_journal_is_not_linked_nothing_is_put_and_nothing_truste
     async with world() as a:
         await a.store.put(entry())
         a.journal.at = None
-        assert await a.get() is None
-        assert [one async for one in a.store.scan()] == []
+        async with a.redis.monitor() as monitored:
+            assert await a.get() is None
+            assert [one async for one in a.store.scan()] == []
+        assert monitored == []
         with pytest.raises(Away):
             await a.store.put(entry("/b"))
         a.journal.at = (7, 100)
         assert await a.get() is not None
         assert await a.get("/b") is None
+
+
+async def test_what_arrives_when_the_link_has_gone_is_not_trusted() -> None:
+    async with world() as a:
+        await a.store.put(entry())
+        getting = asyncio.create_task(a.get())
+        await asyncio.sleep(0)
+        a.journal.at = None
+        assert await getting is None
 
 
 async def test_what_was_purged_is_not_put() -> None:
@@ -147,7 +158,7 @@ async def test_a_lower_fence_never_replaces_a_higher(vary: tuple[tuple[str, str]
 
 
 async def test_what_has_no_fence_is_ordered_by_when_its_fetch_began() -> None:
-    """The server's clock gives the fence; ours, an hour and a half behind, counts for durations only."""
+    """The server's clock gives the fence; ours, years behind, counts for durations only."""
     async with world() as a:
         early, late = entry(body=b"early", received_at=NOW - 50), entry(body=b"late", received_at=NOW - 5)
         assert await a.store.put(late)
@@ -219,7 +230,7 @@ async def test_a_life_that_is_over_here_is_a_miss_although_redis_keeps_it_longer
 
 @pytest.mark.parametrize("size", [2 * KIB, 60 * KIB, 900 * KIB])
 async def test_bodies_lie_packed_unless_told_otherwise(size: int) -> None:
-    one = entry(body=b'{"name": "value"}' * (size // 17))
+    one = entry(body=b'{"name": "value"}' * (size // 17), fence=1)
     async with world() as a, redis_store(a.redis.url, compression=False) as plain:
         await a.store.put(one)
         assert len(await a.raw(one.hash)) < one.body.size / 4
@@ -230,7 +241,7 @@ async def test_bodies_lie_packed_unless_told_otherwise(size: int) -> None:
         assert [each.body.size async for each in a.store.scan()] == [one.body.size]
         await plain.put(one)
         assert len(await a.raw(one.hash)) > one.body.size
-        coded = entry(body=one.body, fields=Fields.of(("Content-Encoding", "br")))
+        coded = entry(body=one.body, fence=1, fields=Fields.of(("Content-Encoding", "br")))
         await a.store.put(coded)
         assert len(await a.raw(one.hash)) > one.body.size
 
@@ -379,6 +390,8 @@ async def test_all_of_it_in_a_cluster() -> None:
         assert [one and one.parts.path for one in found] == [one.parts.path for one in plain]
         assert await store.put(entry("/0", fence=1)) is False
         assert await store.delete(entry("/0").hash) == 3
+        assert await store.delete("") == 0
+        assert await store.get("\ud800", any_variant) is None
         assert await store.clear() == 97
         assert await store.count() == 0
         for node in cluster.masters:

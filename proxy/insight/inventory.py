@@ -1,8 +1,9 @@
 """What lies in store, for the admin pages: listed, found by a shortened key, and cleared tier by tier."""
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypedDict
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import NamedTuple, TypedDict
 
 from proxy.entry import Entry
 from proxy.invalidation.records import PathPattern
@@ -31,6 +32,13 @@ class Row(TypedDict):
     tags: Sequence[str]
 
 
+class Near(NamedTuple):
+    """What lies in the memory of one worker: hits by key, and the rows of those hit most."""
+
+    hits: Mapping[str, int]
+    rows: Sequence[Row]
+
+
 class Inventory:
     """The entries of all tiers, each shown from the nearest one that has it; what was purged is not shown.
 
@@ -51,28 +59,43 @@ class Inventory:
         self._table = table
         self._clock = clock
 
-    async def listed(self, limit: int, match: str | None) -> tuple[Sequence[Row], int]:
-        """The `limit` entries that were hit most, of those whose path fits the glob, and how many fit in all."""
-        pattern = PathPattern.parse(match) if match is not None else None
-        total = 0
-        most: list[tuple[int, str, Row]] = []
-        async for tier, entry in self._tiered.scan():
-            if pattern is not None and not pattern.match(entry.parts.host, entry.parts.path):
-                continue
-            total += 1
-            ranked = (self._hits(entry), entry.key, self._row(tier, entry))
-            if len(most) < limit:
-                heapq.heappush(most, ranked)
-            elif ranked[:2] > most[0][:2]:
-                heapq.heapreplace(most, ranked)
-        return [row for _, _, row in sorted(most, key=lambda ranked: (-ranked[0], ranked[1]))], total
+    async def listed(self, limit: int, match: str | None, others: Sequence[Near] = ()) -> tuple[Sequence[Row], int]:
+        """The `limit` entries that were hit most, of those whose path fits the glob, and how many fit in all. `others`
+        is what `near` says of the other workers: an entry of theirs is in memory too."""
+        elsewhere: Counter[str] = Counter()
+        for other in others:
+            elsewhere.update(other.hits)
+        most = _Most(limit)
+        seen: set[str] = set()
+        async for tier, entry in self._fitting(match):
+            if elsewhere:
+                seen.add(entry.key)
+            hits = self._hits(entry) + elsewhere[entry.key]
+            most.add(hits, self._row(Tier.MEMORY if entry.key in elsewhere else tier, entry, hits))
+        for row in (row for other in others for row in other.rows):
+            if row["key"] not in seen:
+                seen.add(row["key"])
+                most.add(elsewhere[row["key"]], row | {"hits": elsewhere[row["key"]]})
+        beyond = elsewhere.keys() - seen  # in nobody's first rows, so not in ours
+        return most.rows, most.total + len(beyond)
+
+    async def near(self, limit: int, match: str | None) -> Near:
+        """What lies in this worker's memory alone."""
+        hits: dict[str, int] = {}
+        most = _Most(limit)
+        async for tier, entry in self._fitting(match):
+            if tier is not Tier.MEMORY:
+                break  # the nearest comes first
+            hits[entry.key] = self._hits(entry)
+            most.add(hits[entry.key], self._row(tier, entry, hits[entry.key]))
+        return Near(hits, most.rows)
 
     async def named(self, key: str) -> Sequence[Row]:
         """Entries whose key begins with `key`, a few at the most."""
         rows: list[Row] = []
         async for tier, entry in self._tiered.scan():
             if entry.key.startswith(key):
-                rows.append(self._row(tier, entry))
+                rows.append(self._row(tier, entry, self._hits(entry)))
                 if len(rows) == SOME:
                     break
         return rows
@@ -103,7 +126,13 @@ class Inventory:
         slot = self._memory.peek(entry.key) if self._memory is not None else None
         return slot.hits if slot is not None else 0
 
-    def _row(self, tier: Tier, entry: Entry) -> Row:
+    async def _fitting(self, match: str | None) -> AsyncIterator[tuple[Tier, Entry]]:
+        pattern = PathPattern.parse(match) if match is not None else None
+        async for tier, entry in self._tiered.scan():
+            if pattern is None or pattern.match(entry.parts.host, entry.parts.path):
+                yield tier, entry
+
+    def _row(self, tier: Tier, entry: Entry, hits: int) -> Row:
         age = current_age(entry, self._clock())
         life = lifetime(entry.fields, entry.status, self._rule(entry), entry.received_at)
         return Row(
@@ -114,10 +143,31 @@ class Inventory:
             age=round(age, 3),
             ttl=round(life.seconds - age, 3),
             size=entry.body.size,
-            hits=self._hits(entry),
+            hits=hits,
             tags=list(entry.tags),
         )
 
     def _rule(self, entry: Entry) -> Rule:
         table = self._table()
         return next((rule for rule in table.rules if rule.name == entry.rule), table.unmatched)
+
+
+class _Most:
+    """The `limit` rows with the most hits of all that were added."""
+
+    def __init__(self, limit: int) -> None:
+        self.total = 0
+        self._limit = limit
+        self._heap: list[tuple[int, str, Row]] = []
+
+    @property
+    def rows(self) -> list[Row]:
+        return [row for _, _, row in sorted(self._heap, key=lambda ranked: (-ranked[0], ranked[1]))]
+
+    def add(self, hits: int, row: Row) -> None:
+        self.total += 1
+        ranked = hits, row["key"], row
+        if len(self._heap) < self._limit:
+            heapq.heappush(self._heap, ranked)
+        elif ranked[:2] > self._heap[0][:2]:
+            heapq.heapreplace(self._heap, ranked)

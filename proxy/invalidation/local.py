@@ -26,7 +26,7 @@ from zlib import crc32
 import orjson
 
 from proxy.invalidation.journal import Journal
-from proxy.invalidation.records import Purge
+from proxy.invalidation.records import Appended, Purge
 
 FORMAT = 1
 LEAP = 1 << 32  # more numbers than are ever given between two syncs
@@ -87,6 +87,11 @@ class LocalLog:
         if self._disk is not None:
             self._pending.append(line)
         return self._kept(seq, self._disk)
+
+    async def apply(self, purge: Purge) -> Appended:
+        """As `append`; the number at once, and awaited later what that gives."""
+        kept = self.append(purge)
+        return Appended(self.journal.head, kept)
 
     async def _kept(self, seq: int, disk: "_Disk | None") -> bool:
         if disk is None:

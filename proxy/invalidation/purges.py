@@ -21,7 +21,7 @@ from urllib.parse import quote
 from proxy.entry import Entry
 from proxy.errors import CachegateError
 from proxy.invalidation.journal import DEAD, Journal
-from proxy.invalidation.records import Kind, Matcher, Purge, url_name
+from proxy.invalidation.records import Appended, Kind, Matcher, Purge, url_name
 
 COUNT_LIMIT = 0.050  # seconds of counting
 SLICE = 0.005  # of it, after which other work gets its turn
@@ -96,13 +96,36 @@ class Receipt:
 class Log(Protocol):
     """The journal and the transport that keeps it."""
 
-    journal: Journal
-    instance: str
-    durable: bool
+    @property
+    def journal(self) -> Journal: ...
+    @property
+    def instance(self) -> str: ...
+    @property
+    def durable(self) -> bool: ...
 
-    def append(self, purge: Purge) -> Awaitable[bool]:
-        """Apply before it returns; awaited, True once the purge will outlive this process."""
+    async def apply(self, purge: Purge) -> Appended:
+        """Let it hold, here and on every other worker, before it returns."""
         ...
+
+
+class Counting(NamedTuple):
+    """What to count: entries that are alive and named by the purge, or, with its `number`, were alive before it."""
+
+    purge: Purge
+    number: int | None = None
+
+
+class Count(NamedTuple):
+    """How many there are in memory, whether they were all looked at, and the URLs of some."""
+
+    matched: int
+    exact: bool
+    sample: tuple[str, ...]
+
+    @classmethod
+    def sum(cls, parts: Sequence["Count"]) -> "Count":
+        urls = dict.fromkeys(url for part in parts for url in part.sample)
+        return cls(sum(part.matched for part in parts), all(part.exact for part in parts), tuple(urls)[:SAMPLE])
 
 
 Forms = Callable[[str, str], Iterable[str]]  # (host, or "" for every one; target) -> the targets rules make of it
@@ -134,6 +157,7 @@ class Purger:
         self._scan_memory = scan_memory
         self._on_purge = on_purge
         self._ticks = ticks
+        self.everywhere: Callable[[Counting], Awaitable[Count]] = self.count  # with several workers: in all of them
         self._receipts: OrderedDict[str, tuple[float, Receipt]] = OrderedDict()
 
     async def purge(self, request: PurgeRequest) -> Receipt:
@@ -155,10 +179,10 @@ class Purger:
             Purge(secrets.token_hex(8), each.kind, self._names(each), each.soft, self._clock(), self._log.instance)
             for each in requests
         ]
-        written = [self._log.append(purge) for purge in purges]
+        applied = [await self._log.apply(purge) for purge in purges]
         for purge in purges:
             self._on_purge(purge)
-        await asyncio.gather(*written)
+        await asyncio.gather(*(each.kept for each in applied))
 
     def receipt(self, id: str) -> Receipt | None:
         """A receipt again, for RECEIPT_LIFE seconds."""
@@ -167,13 +191,9 @@ class Purger:
         return kept[1] if kept else None
 
     async def _apply(self, purge: Purge) -> Receipt:
-        journal = self._log.journal
-        written = self._log.append(purge)
-        seq = journal.head
+        number, kept = await self._log.apply(purge)
         self._on_purge(purge)
-        count, durable = await asyncio.gather(
-            self._count(purge, lambda entry: journal.alive_before(entry, seq)), written
-        )
+        count, durable = await asyncio.gather(self.everywhere(Counting(purge, number)), kept)
         if purge.kind in (Kind.URL, Kind.KEY) and not purge.soft:
             with suppress(Exception):  # the record holds whether or not the space is freed now
                 async with asyncio.timeout(DROP_LIMIT):
@@ -182,8 +202,7 @@ class Purger:
         return Receipt(purge.id, purge.kind, purge.soft, purge.at, applied, count.matched, count.exact, durable)
 
     async def _try(self, purge: Purge) -> Receipt:
-        journal = self._log.journal
-        count = await self._count(purge, lambda entry: journal.ended(entry) != DEAD)
+        count = await self.everywhere(Counting(purge))
         counted = (count.matched, count.exact, self._log.durable)
         return Receipt(purge.id, purge.kind, purge.soft, purge.at, {}, *counted, dry_run=True, sample=count.sample)
 
@@ -196,15 +215,21 @@ class Purger:
             names |= dict.fromkeys(url_name(host, form) for form in self._forms(host, target))
         return tuple(names)
 
-    async def _count(self, purge: Purge, alive: Callable[[Entry], bool]) -> "_Count":
-        fits = Matcher(purge)
+    async def count(self, counting: Counting) -> Count:
+        """What a purge hits in this worker's memory, for at most COUNT_LIMIT seconds."""
+        purge, number = counting
+        journal, fits = self._log.journal, Matcher(purge)
+
+        def alive(entry: Entry) -> bool:
+            return journal.ended(entry) != DEAD if number is None else journal.alive_before(entry, number)
+
         matched = 0
         sample: list[str] = []
         began = turn = self._ticks()
         for entry in self._scan_memory():
             now = self._ticks()
             if now - began >= COUNT_LIMIT:
-                return _Count(matched, False, tuple(sample))
+                return Count(matched, False, tuple(sample))
             if now - turn >= SLICE:
                 await asyncio.sleep(0)
                 turn = self._ticks()
@@ -212,7 +237,7 @@ class Purger:
                 matched += 1
                 if len(sample) < SAMPLE:
                     sample.append(entry.parts.url if entry.parts.host else entry.parts.target)
-        return _Count(matched, True, tuple(sample))
+        return Count(matched, True, tuple(sample))
 
     def _forget_old_receipts(self) -> None:
         now = self._ticks()
@@ -221,12 +246,6 @@ class Purger:
             if len(self._receipts) <= RECEIPTS and now - kept_at < RECEIPT_LIFE:
                 return
             self._receipts.popitem(last=False)
-
-
-class _Count(NamedTuple):
-    matched: int
-    exact: bool
-    sample: tuple[str, ...]
 
 
 def parse_purge(body: object) -> PurgeRequest:

@@ -1,8 +1,9 @@
 """What instances tell each other: one purge, or what they have read lately; and which entries a purge names. Pure."""
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import orjson
 
@@ -78,6 +79,13 @@ def decode(raw: bytes | dict[str, Any]) -> Told | None:
         return Seed.from_json(content["seed"]) if "seed" in content else Purge.from_json(content["purge"])
     except (ValueError, KeyError, TypeError):
         return None
+
+
+class Appended(NamedTuple):
+    """A purge that holds: its number, and, awaited, whether it will outlive the instance."""
+
+    number: int
+    kept: Awaitable[bool]
 
 
 SOME_HOST = "/"  # can be no host: stands for a host that an entry's key leaves out

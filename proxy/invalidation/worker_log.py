@@ -7,7 +7,7 @@ before, which can only cost misses; so does a purge too large for the ring.
 """
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, NamedTuple, Protocol, Self
 
 import orjson
@@ -16,7 +16,7 @@ from proxy.entry import Entry, Position
 from proxy.errors import CachegateError
 from proxy.invalidation.journal import Journal
 from proxy.invalidation.local import compact_copy, replay
-from proxy.invalidation.records import Kind, Purge
+from proxy.invalidation.records import Appended, Kind, Purge
 from proxy.invalidation.ring import Ring, RingView, Word
 
 
@@ -26,13 +26,6 @@ class Snapshot(NamedTuple):
     copy: bytes
     at: int
     instance: str
-
-
-class Appended(NamedTuple):
-    """A purge that holds on all workers: its number, and, awaited, whether it will outlive the instance."""
-
-    number: int
-    kept: Awaitable[bool]
 
 
 class Log(Protocol):

@@ -81,9 +81,9 @@ async def serve(
     signals.listen()
     ports = [port for port in (admin, public) if port is not None]
     listeners = {id(port): await _listen(port) for port in ports}
-    background = [_reloads(signals, reload)]
+    background = [reloads(signals, reload)]
     if watched is not None:
-        background.append(_watch(watched, signals))
+        background.append(watch(watched, signals))
     tasks = [asyncio.create_task(work) for work in background]
     try:
         readiness.started = True
@@ -143,7 +143,8 @@ async def _unless(event: asyncio.Event, work: Coroutine[object, object, None]) -
         await asyncio.gather(working, told, return_exceptions=True)
 
 
-async def _watch(file: Path, signals: Signals) -> None:
+async def watch(file: Path, signals: Signals) -> None:
+    """Wish for a reload whenever the file changes."""
     try:
         async for _ in changes(file):
             signals.reload.set()
@@ -151,7 +152,7 @@ async def _watch(file: Path, signals: Signals) -> None:
         _log.warning("%s cannot be watched (%s); SIGHUP still reads it again", file, error)
 
 
-async def _reloads(signals: Signals, reload: Callable[[], Awaitable[object]]) -> None:
+async def reloads(signals: Signals, reload: Callable[[], Awaitable[object]]) -> None:
     """Obey each wish to reload, one after the other; many at once are one."""
     while True:
         await signals.reload.wait()

@@ -234,7 +234,7 @@ class RedisSettings(Section):
     lazy_connect: Flag = Field(default=True, description="connect at first use instead of at start")
     connect_timeout: SomeSeconds = Field(default=0.25, description="seconds to connect")
     read_timeout: SomeSeconds = Field(default=0.25, description="seconds for an answer")
-    pool: Positive = Field(default=50, description="connections per worker")
+    pool: Positive = Field(default=50, description="connections per instance")
     scan_count: Positive = Field(default=500, description="keys asked for in one SCAN step")
     max_object: Size = Field(default=1 * MIB, description="largest answer it takes")
 

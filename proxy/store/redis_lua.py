@@ -71,11 +71,8 @@ if variant ~= '' then
   redis.pcall('HDEL', KEYS[2], variant)
   return went
 end
-local ids = redis.pcall('HKEYS', KEYS[2])
-if not ids.err then
-  for _, id in ipairs(ids) do
-    if id ~= 'fence' then went = went + redis.call('UNLINK', KEYS[1] .. '.' .. id) end
-  end
+for _, id in ipairs(redis.pcall('HKEYS', KEYS[2])) do
+  if id ~= 'fence' then went = went + redis.call('UNLINK', KEYS[1] .. '.' .. id) end
 end
 redis.call('UNLINK', KEYS[2])
 return went

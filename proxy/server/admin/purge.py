@@ -16,7 +16,11 @@ class Purges(Protocol):
 
     async def purge(self, request: PurgeRequest) -> Receipt: ...
 
-    def receipt(self, id: str) -> Receipt | None: ...
+
+class Find(Protocol):
+    """A receipt again, whichever worker gave it."""
+
+    async def __call__(self, id: str) -> Receipt | None: ...
 
 
 class Clear(Protocol):
@@ -37,7 +41,7 @@ class PurgeVerb:
         return _told(await self._purges.purge(named))
 
 
-def purge_pages(purges: Purges, inventory: Inventory, clear: Clear) -> tuple[Page, ...]:
+def purge_pages(purges: Purges, find: Find, inventory: Inventory, clear: Clear) -> tuple[Page, ...]:
     """Everything that makes stored answers go."""
 
     async def purge(ask: Ask) -> Reply:
@@ -51,7 +55,7 @@ def purge_pages(purges: Purges, inventory: Inventory, clear: Clear) -> tuple[Pag
             raise AdminError(400, "bad-purge", f"{error}.") from None
 
     async def receipt(ask: Ask) -> Reply:
-        found = purges.receipt(ask.name)
+        found = await find(ask.name)
         if found is None:
             raise AdminError(404, "no-such-purge", "There is no receipt of this id; they are kept for an hour.")
         return json_reply(found.to_json())

@@ -1,0 +1,122 @@
+"""Which part of an instance a process is: all of it, or one of several workers. What differs stands here alone."""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Self
+
+from proxy import building
+from proxy.division import divided
+from proxy.invalidation.journal import Journal
+from proxy.invalidation.local import LocalLog
+from proxy.invalidation.worker_log import WorkerLog
+from proxy.observe.counters import Counters
+from proxy.server.admin.token import AdminToken, admin_token
+from proxy.server.member import Member
+from proxy.settings.load import Loaded
+from proxy.settings.model import Settings
+from proxy.store.file import FileStore
+
+_log = logging.getLogger("cachegate")
+
+TELL = 1.0  # seconds of counting that may be lost with a worker
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What is the same in every worker. `started` is monotonic, `file_off` says why there is no file tier."""
+
+    name: str
+    token: AdminToken
+    started: float = field(default_factory=time.monotonic)
+    redaction: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    file_off: str = ""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Taken anew; the token is made where there is none yet. ConfigError for one unfit."""
+        secret = settings.admin.token
+        token = admin_token(secret.get_secret_value() if secret else None, settings.admin.token_file)
+        return cls(settings.listen.name or f"cachegate-{secrets.token_hex(2)}", token)
+
+
+class Place:
+    """A process's place in its instance. `member` is None where it is all of it."""
+
+    def __init__(self, settings: Settings, common: Common | None, member: Member | None) -> None:
+        self.common = common or Common.of(settings)
+        self._member = member
+        self._local: LocalLog | None = None
+        self._teller: asyncio.Task[None] | None = None
+        self.log: LocalLog | WorkerLog
+        self.journal: Journal | WorkerLog
+        if member is None:
+            self.log = self._local = building.local_log(settings)
+            self.journal = self._local.open()
+        else:
+            self.log = self.journal = member.log
+
+    @property
+    def first(self) -> bool:
+        """Whether this process tells what all of them would."""
+        return self._member is None or self._member.seat.number == 0
+
+    @property
+    def through(self) -> Callable[[], Awaitable[Mapping[str, object]]] | None:
+        """What a reload goes through when it has to reach others; None where there are none."""
+        return None if self._member is None else self._member.reload
+
+    def part(self, settings: Settings) -> Settings:
+        """What of the instance's settings is this process's."""
+        member = self._member
+        return settings if member is None else divided(settings, member.seat.number, member.seat.of)
+
+    def file_store(self, settings: Settings, clock: Callable[[], float]) -> FileStore | None:
+        """The file tier, None when it is off."""
+        if self.common.file_off:
+            return None
+        if self._member is None:
+            return building.file_store(settings, clock)
+        return building.file_store(settings, clock, self._member.seat.of, partial(self._member.tell, "files"))
+
+    async def ask(self, verb: str, *args: object) -> Sequence[Any]:
+        """What the other workers say."""
+        return () if self._member is None else (await self._member.ask(verb, *args)).values
+
+    def start(
+        self,
+        duties: Mapping[str, Callable[..., Awaitable[object]]],
+        take: Callable[[Loaded], Mapping[str, object]],
+        counted: Callable[[], Counters],
+    ) -> None:
+        """Do what the others ask for: `duties`, and `take` for settings that were read elsewhere."""
+        if self._local is not None and not self._local.durable:
+            _log.warning("purges do not outlive this process: %s", self._local.reason)
+        if self._member is not None:
+
+            async def taken(loaded: Loaded) -> Mapping[str, object]:
+                return take(loaded)
+
+            self._member.duties |= {**duties, "apply": taken}
+            self._teller = asyncio.create_task(_tell_for_ever(self._member, counted), name="tell")
+
+    async def close(self) -> None:
+        if self._teller is not None:
+            self._teller.cancel()
+            await asyncio.gather(self._teller, return_exceptions=True)
+
+    async def end(self) -> None:
+        """Give back the journal; the last thing."""
+        if self._local is not None:
+            await self._local.close()
+
+
+async def _tell_for_ever(member: Member, counted: Callable[[], Counters]) -> None:
+    """So that the parent knows what was counted here when this worker dies."""
+    while True:
+        member.tell("counted", counted())
+        await asyncio.sleep(TELL)

@@ -1,0 +1,82 @@
+"""The tiers of one process, put together: which there are, how they stand, and what a recording may use of them."""
+
+import logging
+import time
+from collections.abc import Callable, Coroutine
+
+from proxy import building
+from proxy.errors import StoreError
+from proxy.observe.counters import Counters
+from proxy.observe.figures import Figures, TierFigures
+from proxy.outcome import Tier
+from proxy.place import Place
+from proxy.recording import Recording
+from proxy.settings.model import Settings
+from proxy.store import Store
+from proxy.store.guarded import Guarded, Health
+from proxy.store.tiered import Tiered
+from proxy.tasks import Tasks
+
+_log = logging.getLogger("cachegate")
+
+
+class Tiers:
+    """`memory` and `file` are None where they are off; `all` holds what there is, nearest first. `clock`: wall time."""
+
+    def __init__(self, settings: Settings, place: Place, tasks: Tasks, clock: Callable[[], float]) -> None:
+        self._settings = settings
+        self._tasks = tasks
+        self._off = place.common.file_off
+        self.memory = building.memory_store(settings, clock)
+        self.file = place.file_store(settings, clock)
+        self.all: dict[Tier, Store] = {}
+        if self.memory is not None:
+            self.all[Tier.MEMORY] = self.memory
+        far_store = self.file or building.own_store(settings)
+        if far_store is not None:
+            self.all[Tier.FILE] = Guarded(far_store, "file", self._file_changed, clock=time.monotonic)
+        far = [(tier, store) for tier, store in self.all.items() if tier is not Tier.MEMORY]
+        self.tiered = Tiered(self.memory, far, place.journal, clock=clock, spawn=self._promote)
+
+    async def open(self) -> None:
+        """Take the cache directory. One that cannot be used is one line in the log and a tier that is off."""
+        if self.file is not None:
+            try:
+                await self.file.open()
+            except StoreError as error:
+                self._off = str(error)
+                self.tiered.drop(Tier.FILE)
+                del self.all[Tier.FILE]
+                self.file = None
+                _log.error("the file tier is off: %s", error)
+
+    def record(self) -> Recording:
+        """An empty recording, that may spool beside the file tier."""
+        return building.recording(self._settings, building.spool_of(self.file) if self.file is not None else None)
+
+    def measure(self, counters: Counters) -> Figures:
+        """How they stand; their lookups are brought into the counters on the way."""
+        for tier in self.all:
+            seen, counted = self.tiered.lookups(tier), counters.tiers[tier]
+            counted.hits, counted.misses = seen.hits, seen.misses
+        figures: dict[Tier, TierFigures] = {}
+        memory, file = self._settings.memory, self._settings.file
+        if (near := self.memory) is not None:
+            figures[Tier.MEMORY] = TierFigures(near.entries, near.bytes, memory.max_bytes, near.evictions)
+        if (far := self.file) is not None:
+            guarded = self.all.get(Tier.FILE)
+            counters.tiers[Tier.FILE].errors = guarded.errors if isinstance(guarded, Guarded) else 0
+            figures[Tier.FILE] = TierFigures(far.entries, far.bytes, file.max_bytes, far.evictions, self._off)
+        elif file.on:
+            figures[Tier.FILE] = TierFigures(max_bytes=file.max_bytes, off=self._off)
+        return Figures(figures, tuple(far.names()) if far is not None else ())
+
+    def _promote(self, work: Coroutine[None, None, None]) -> object:
+        return self._tasks.spawn(work, "promote")
+
+    def _file_changed(self, health: Health, reason: str) -> None:
+        self._off = reason
+        if health is Health.READY:
+            _log.info("the file tier works again")
+        else:
+            _log.error("the file tier is in trouble: %s", reason)
