@@ -45,6 +45,7 @@ observe
 limits
 redis.errors redis.keys redis.breaker redis.budget
 redis.dial
+redis.reach
 redis.server
 redis.census redis.trial redis.hot redis.lease_lua
 redis.waking

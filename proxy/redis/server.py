@@ -17,6 +17,7 @@ from proxy.redis.breaker import Breaker, pause
 from proxy.redis.budget import spending
 from proxy.redis.dial import Client, Patience, dial, hang_up
 from proxy.redis.errors import Away, RedisError, Refused, Slow, translated
+from proxy.redis.reach import reach
 
 BATCH = 32  # commands of one pipeline: what one slow reply holds up
 LATENCY_WEIGHT = 0.1
@@ -280,7 +281,7 @@ class Server:
             self._lost.clear()
             try:
                 async with asyncio.timeout(4 * (self.patience.connect + self.patience.read)):
-                    await self._reach()
+                    self._client, self.mode, seconds = await reach(self.address, self.patience)
             except Exception as error:
                 tries += 1
                 self._become(State.CLOSED, translated(error).reason)
@@ -289,6 +290,7 @@ class Server:
                 await asyncio.sleep(pause(tries))
                 continue
             tries = 0
+            self.heard(seconds)
             self._breaker.worked()
             if self.state is not State.DEGRADED:
                 self._become(State.READY, "")
@@ -298,44 +300,7 @@ class Server:
             if not self.usable:
                 await asyncio.sleep(pause(1))
 
-    async def _reach(self) -> None:
-        """Connect and learn what it is: a single client would be lost in a cluster."""
-        mode = self.address.mode
-        client = dial(self.address, mode, self.patience)
-        try:
-            await client.initialize()
-            kind = await _kind(client) if mode is not Mode.CLUSTER else Mode.CLUSTER
-            if kind is Mode.SENTINEL:
-                raise Away("it is a Sentinel: write redis+sentinel://host:port/service")
-            if kind is Mode.CLUSTER and mode is not Mode.CLUSTER:
-                if mode is not Mode.AUTO:
-                    raise Away("it is a cluster: set redis.mode to cluster or auto")
-                await hang_up(client)
-                client = dial(self.address, Mode.CLUSTER, self.patience)
-                await client.initialize()
-            self.mode = (
-                Mode.SINGLE if kind is Mode.SINGLE and mode is Mode.AUTO else kind if mode is Mode.AUTO else mode
-            )
-            seconds, micros = await client.time()
-            self.heard(seconds + micros / 1e6)
-        except BaseException:
-            await hang_up(client)
-            raise
-        self._client = client
-
     async def _drop_client(self) -> None:
         client, self._client = self._client, None
         if client is not None:
             await hang_up(client)
-
-
-async def _kind(client: Client) -> Mode:
-    """What the server at the other end says that it is; a server that does not say is taken for a single one, and a
-    MOVED would tell."""
-    try:
-        said = await client.info("server")
-    except Exception as error:
-        if isinstance(failure := translated(error), Refused):
-            return Mode.SINGLE
-        raise failure from error
-    return {"cluster": Mode.CLUSTER, "sentinel": Mode.SENTINEL}.get(str(said.get("redis_mode")), Mode.SINGLE)

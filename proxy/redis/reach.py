@@ -1,0 +1,49 @@
+"""Connect, and learn what is at the other end: a client made for one server would be lost in a cluster."""
+
+from typing import NamedTuple
+
+from proxy.redis.address import Address, Mode
+from proxy.redis.dial import Client, Patience, dial, hang_up
+from proxy.redis.errors import Away, Refused, translated
+
+
+class Reached(NamedTuple):
+    """A client that works, what kind of server it speaks to, and the server's clock in seconds."""
+
+    client: Client
+    mode: Mode
+    seconds: float
+
+
+async def reach(address: Address, patience: Patience) -> Reached:
+    """Away when it cannot be reached, or is not what the settings say; other errors as they come."""
+    client = dial(address, address.mode, patience)
+    try:
+        await client.initialize()
+        mode = address.mode if address.mode is Mode.CLUSTER else await _found(client, address.mode)
+        if mode is Mode.CLUSTER and address.mode is not Mode.CLUSTER:
+            await hang_up(client)
+            client = dial(address, Mode.CLUSTER, patience)
+            await client.initialize()
+        seconds, micros = await client.time()
+    except BaseException:
+        await hang_up(client)
+        raise
+    return Reached(client, mode, seconds + micros / 1e6)
+
+
+async def _found(client: Client, wanted: Mode) -> Mode:
+    """What it is; a server that does not say is taken for a single one, and a MOVED would tell."""
+    try:
+        said = str((await client.info("server")).get("redis_mode"))
+    except Exception as error:
+        if not isinstance(failure := translated(error), Refused):
+            raise failure from error
+        said = ""
+    if said == "sentinel":
+        raise Away("it is a Sentinel: write redis+sentinel://host:port/service")
+    if said == "cluster":
+        if wanted is not Mode.AUTO:
+            raise Away("it is a cluster: set redis.mode to cluster or auto")
+        return Mode.CLUSTER
+    return Mode.SINGLE if wanted is Mode.AUTO else wanted
