@@ -25,6 +25,7 @@ from proxy.policy.renewal import FallBack, judge_renewal
 from proxy.policy.reuse import Choice, Fetch, Serve, ServeStale, judge_reuse, only_if_cached
 from proxy.policy.storing import barred
 from proxy.reasons import Why
+from proxy.redis.budget import one_budget
 from proxy.replying import Replying
 from proxy.rules import Mode, Rule, RuleTable
 from proxy.upstream.protocol import Link
@@ -191,10 +192,22 @@ class Pipeline:
         spent[Tier.MEMORY] = self._timer() - began
         decision = judge_reuse(request, found, rule, visit.arrived, others=choice.others)
         if isinstance(decision, Fetch):
-            found = _newer(found, await self._shelves.far(key, choice, spent))
-            for tier, seconds in spent.items():
-                self._timed(tier, seconds)
-            decision = judge_reuse(request, found, rule, visit.arrived, others=choice.others)
+            with one_budget():
+                return await self._beyond(visit, found, choice, spent)
+        return await self._decided(visit, found, decision, spent)
+
+    async def _beyond(self, visit: Visit, near: Found | None, choice: Choice, spent: dict[Tier, float]) -> Reply:
+        """Memory does not answer: the far tiers may, before the origin is asked."""
+        found = _newer(near, await self._shelves.far(visit.keyed.hash, choice, spent))
+        for tier, seconds in spent.items():
+            self._timed(tier, seconds)
+        decision = judge_reuse(visit.request, found, visit.rule, visit.arrived, others=choice.others)
+        return await self._decided(visit, found, decision, spent)
+
+    async def _decided(
+        self, visit: Visit, found: Found | None, decision: Serve | ServeStale | Fetch, spent: dict[Tier, float]
+    ) -> Reply:
+        rule = visit.rule
         match decision:
             case Serve(age, ttl, why):
                 assert found is not None

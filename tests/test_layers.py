@@ -64,7 +64,8 @@ upstream.routes
 upstream
 invalidation.records
 invalidation.journal invalidation.course
-invalidation.ring invalidation.tie
+invalidation.ring invalidation.tie invalidation.disk
+invalidation.chain
 invalidation.local
 invalidation.stream
 invalidation.shared invalidation.worker_log

@@ -10,12 +10,14 @@ from typing import Protocol
 from proxy.entry import Entry, Found, Select
 from proxy.errors import StoreError
 from proxy.outcome import Tier
+from proxy.redis.budget import one_budget
 from proxy.store import Store
 from proxy.store.guarded import Sweeps
 from proxy.store.memory import MemoryStore, Slot
 from proxy.store.shelves import hash_of
 
 MAX_PROMOTIONS = 64  # under way at once; beyond that an entry stays where it is until it is asked for again
+PUT = 2.0  # seconds that storing may wait for Redis
 SWEEP_BATCH = 500  # entries looked at before the event loop gets its turn
 
 Spawn = Callable[[Coroutine[None, None, None]], object]
@@ -134,9 +136,10 @@ class Tiered:
         took = set()
         if self._memory is not None and self._memory.keep(entry):
             took.add(Tier.MEMORY)
-        for tier, store in self._far:
-            if await store.put(entry):
-                took.add(tier)
+        with one_budget(PUT):  # whoever asked for it has spent his own
+            for tier, store in self._far:
+                if await store.put(entry):
+                    took.add(tier)
         if self._gone(entry):
             await self.delete(entry.key)
             return frozenset()
