@@ -7,8 +7,8 @@ from typing import NoReturn
 import pytest
 
 from proxy.entry import Entry, any_variant
-from proxy.errors import ConfigError
-from proxy.store.guarded import FIRST_PAUSE, LONGEST_PAUSE, Guarded, Health
+from proxy.errors import ConfigError, StoreError
+from proxy.store.guarded import FIRST_PAUSE, LONGEST_PAUSE, Guarded, Health, Unpaced
 from proxy.store.loading import load_store
 from tests.support.entries import DictStore, FakeClock, entry, pick
 
@@ -109,6 +109,19 @@ async def test_it_is_asked_again_after_pauses_that_grow_to_a_bound() -> None:
     assert pauses[1:7] == [FIRST_PAUSE * 2**number for number in range(6)]
     assert pauses[-1] == LONGEST_PAUSE
     assert len(world.told) == 1
+
+
+async def test_a_store_that_paces_itself_is_asked_every_time() -> None:
+    world = World()
+    guarded = Guarded(world.store, "redis", lambda health, reason: None, clock=world.clock, pace=Unpaced)
+    world.store.reads_raise = StoreError("away")
+    for _ in range(5):
+        assert await guarded.get(entry().hash, any_variant) is None
+    assert world.store.asked == 5
+    world.store.reads_raise = None
+    assert await guarded.put(entry())
+    found = await guarded.get(entry().hash, any_variant)
+    assert found is not None
 
 
 async def test_only_one_tries_while_the_others_pass_by() -> None:

@@ -71,6 +71,15 @@ class Pace:
         return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._failures - 1, 16))
 
 
+class Unpaced(Pace):
+    """For a store that knows by itself when it is not worth asking, and then refuses at once."""
+
+    __slots__ = ()
+
+    def may_try(self, now: float) -> bool:
+        return True
+
+
 class Guarded:
     """A Store that never raises. Reads and writes are paced apart, so that a full disk still gives hits.
 
@@ -88,6 +97,7 @@ class Guarded:
         clock: Callable[[], float],
         read_patience: float = 0.25,
         write_patience: float = 30.0,
+        pace: Callable[[], Pace] = Pace,
     ) -> None:
         self.name = name
         self.errors = 0
@@ -98,8 +108,8 @@ class Guarded:
         self._clock = clock
         self._read_patience = read_patience
         self._write_patience = write_patience
-        self._reads = Pace()
-        self._writes = Pace()
+        self._reads = pace()
+        self._writes = pace()
 
     async def get(self, hash: str, select: Select) -> Entry | None:
         if not self._reads.may_try(self._clock()):
