@@ -1,10 +1,13 @@
 """The tiers of one process, put together: which there are, how they stand, and what a recording may use of them."""
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 
 from proxy import building
+from proxy.entry import Variant
 from proxy.errors import StoreError
 from proxy.observe.counters import Counters
 from proxy.observe.figures import Figures, TierFigures
@@ -13,11 +16,16 @@ from proxy.place import Place
 from proxy.recording import Recording
 from proxy.settings.model import Settings
 from proxy.store import Store
+from proxy.store.file import FileStore
 from proxy.store.guarded import Guarded, Health
+from proxy.store.memory import MemoryStore
 from proxy.store.tiered import Tiered
 from proxy.tasks import Tasks
 
 _log = logging.getLogger("cachegate")
+
+WARMING = 5.0  # seconds that a start may take for it
+AT_ONCE = 64  # answers that are read together
 
 
 class Tiers:
@@ -26,6 +34,7 @@ class Tiers:
     def __init__(self, settings: Settings, place: Place, tasks: Tasks, clock: Callable[[], float]) -> None:
         self._settings = settings
         self._tasks = tasks
+        self._journal = place.journal
         self._off = place.common.file_off
         self.memory = building.memory_store(settings, clock)
         self.file = place.file_store(settings, clock)
@@ -49,6 +58,25 @@ class Tiers:
                 del self.all[Tier.FILE]
                 self.file = None
                 _log.error("the file tier is off: %s", error)
+        if self._settings.cache.warmup and self.memory is not None and self.file is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WARMING):
+                    await self._warm(self.memory, self.file)
+            _log.info("warmed up: %d answers are in memory", self.memory.entries)
+
+    async def _warm(self, memory: MemoryStore, file: FileStore) -> None:
+        """Bring what was used last into memory, as far as there is time; nobody is asked upstream."""
+        keys = await file.newest(self._settings.memory.max_entries)
+        for start in range(0, len(keys), AT_ONCE):
+            await asyncio.gather(*(self._bring(key, memory) for key in keys[start : start + AT_ONCE]))
+
+    async def _bring(self, key: str, memory: MemoryStore) -> None:
+        hash_, _, variant = key.partition(".")
+        entry = await self.all[Tier.FILE].get(hash_, lambda variants: _among(variants, variant))
+        if entry is not None:
+            if self._journal.ended(entry) is None:
+                memory.keep(entry)
+            entry.body.close()
 
     def record(self) -> Recording:
         """An empty recording, that may spool beside the file tier."""
@@ -80,3 +108,7 @@ class Tiers:
             _log.info("the file tier works again")
         else:
             _log.error("the file tier is in trouble: %s", reason)
+
+
+def _among(variants: Iterable[Variant], wanted: str) -> str | None:
+    return next((variant.id for variant in variants if variant.id == wanted), None)

@@ -262,3 +262,24 @@ async def test_two_gateways_with_directories_of_their_own_share_nothing(tmp_path
             assert (await staging.admin("DELETE", "")).json == {"cleared": 1}
             assert await prod.verdicts("/a") == ["HIT"]
             assert await staging.verdicts("/a") == ["MISS"]
+
+
+async def test_a_warm_start_has_in_memory_what_was_used_last_and_asks_nobody(tmp_path: Path) -> None:
+    async with Origin() as origin:
+        async with serving(origin, ALL, directory=tmp_path) as gateway:
+            for number in range(40):
+                origin.answer(f"/{number}", body=b"x" * 100)
+            await many(gateway, *[f"/{number}" for number in range(40)])
+            await gateway.admin("POST", "/purge", {"url": "/7"})
+            async with asyncio.timeout(20):
+                while (await gateway.stats())["file"]["size"] < 39:
+                    await asyncio.sleep(0.01)
+        asked = len(origin.requests)
+        env = {"ENABLE_CACHE_WARMUP": "true"}
+        async with serving(origin, None, directory=tmp_path, env=env) as gateway:
+            assert (await gateway.stats())["memory"]["size"] == 39  # as soon as it is ready
+            assert len(origin.requests) == asked
+            got = await gateway.get("/3")
+            assert (got.verdict, got.header("x-cache-tier")) == ("HIT", "memory")
+            assert (await gateway.get("/7")).verdict == "MISS"
+            assert "warmed up: 39 answers" in gateway.log

@@ -176,7 +176,7 @@ class CacheSettings(Section):
         default=CREDENTIAL_HEADERS, description="headers that count as Authorization does"
     )
     cleanup_interval: SomeSeconds = Field(default=60.0, description="seconds between two sweeps of what has ended")
-    warmup: Flag = Field(default=False, description="fill memory from Redis before the gateway is ready")
+    warmup: Flag = Field(default=False, description="fill memory from the far tiers before it is ready")
 
 
 class MemorySettings(Section):

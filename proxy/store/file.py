@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import suppress
+from heapq import nlargest
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -76,6 +77,12 @@ class FileStore:
     def names(self, limit: int = 100) -> list[str]:
         """Some of the keys that are stored."""
         return [record.key for record in islice(self._shelves, limit)]
+
+    async def newest(self, limit: int) -> list[str]:
+        """Keys of what was used last before the start, or stored since; waits until all is known that is there."""
+        if self.index_task is not None:
+            await asyncio.wait({self.index_task})
+        return [record.key for record in nlargest(limit, self._shelves, key=lambda record: record.received_at)]
 
     async def open(self) -> None:
         """Take the directory, and start to learn what is in it; StoreError, in one line, when it cannot be ours."""
