@@ -13,7 +13,7 @@ from proxy.redis.breaker import ERRORS, Breaker, pause
 from proxy.redis.budget import one_budget
 from proxy.redis.dial import Patience
 from proxy.redis.errors import Away, Refused, Slow
-from proxy.redis.server import Script, Server, State
+from proxy.redis.server import LARGE, Script, Server, State
 from tests.support.faults import FaultProxy, Refuse, Stall
 from tests.support.redis_servers import redis_server
 
@@ -74,6 +74,21 @@ async def test_commands_of_one_turn_go_together_and_errors_stay_apart() -> None:
         assert len([line for line in monitored if line.startswith(("SET", "GET", "LPUSH"))]) == 103
         assert heard.changes == [(State.READY, "")]
         assert heard.server.mode is Mode.SINGLE
+
+
+async def test_several_are_waited_for_once_and_large_ones_go_alone() -> None:
+    async with redis_server() as redis, linked(redis.url) as heard:
+        large = heard.server.call("SET", "large", bytes(LARGE), "PX", 60_000, write=True)
+        said, done = await asyncio.gather(heard.server.calls(("GET", "a"), ("LPOP", "large"), ("PING",)), large)
+        assert (said[0], done) == (None, True)
+        assert said[2] in (True, b"PONG")
+        refused = (await heard.server.calls(("LPOP", "large")))[0]
+        assert isinstance(refused, Refused)
+        with one_budget(0.1) as budget:
+            redis.stop()
+            with pytest.raises(Slow):
+                await heard.server.calls(*[("GET", "a")] * 10)
+            assert budget.left == 0.0
 
 
 async def test_a_script_is_sent_whole_once() -> None:

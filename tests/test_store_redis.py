@@ -342,7 +342,7 @@ async def test_a_full_server_gives_and_forgets_but_takes_nothing() -> None:
 
 
 async def test_a_server_that_stopped_is_an_error_within_the_budget_and_a_late_write_does_no_harm() -> None:
-    async with world(patience=Patience(connect=0.25, read=0.25)) as a:
+    async with world(patience=Patience(connect=1.0, read=1.0)) as a:
         await a.store.put(entry(body=b"old", fence=5))
         a.redis.stop()
         verbs = [a.get(), a.store.put(entry(body=b"late", fence=6)), a.store.delete(entry("/b").hash), a.store.count()]

@@ -20,6 +20,7 @@ from proxy.redis.errors import Away, RedisError, Refused, Slow, translated
 from proxy.redis.reach import reach
 
 BATCH = 32  # commands of one pipeline: what one slow reply holds up
+LARGE = 64 * 1024  # bytes of a command that goes alone
 LATENCY_WEIGHT = 0.1
 Word = str | bytes | int | float
 
@@ -128,6 +129,15 @@ class Server:
 
     async def call(self, *words: Word, write: bool = False) -> Any:
         """One command. Away within the budget at the latest, Refused for an error reply."""
+        (answer,) = await self.calls(words, write=write)
+        if isinstance(answer, Refused):
+            raise answer
+        if write:
+            self._written()
+        return answer
+
+    async def calls(self, *commands: tuple[Word, ...], write: bool = False) -> list[Any]:
+        """Several, waited for together: the answers in order, a Refused for each error reply. Away as `call`."""
         if not self.usable:
             raise Away(self.reason)
         if write and not self.writable:
@@ -137,12 +147,9 @@ class Server:
                 if not seconds:
                     raise TimeoutError
                 async with asyncio.timeout(seconds):
-                    answer = await self._ask(words)
+                    return [await answer for answer in [self._ask(words) for words in commands]]
         except TimeoutError:
             raise Slow("no answer in time") from None
-        if write:
-            self._written()
-        return answer
 
     async def script(self, script: Script, keys: Sequence[str], *words: Word, write: bool = True) -> Any:
         """Run a script whose keys share a slot. It is sent whole only where the server does not know it yet."""
@@ -185,10 +192,12 @@ class Server:
     # -- sending ---------------------------------------------------------------------------------------------------
 
     def _flush(self) -> None:
-        """Send what was asked in this turn of the loop."""
+        """Send what was asked in this turn of the loop; what is large goes alone, and holds up nobody."""
         queue, self._queue = self._queue, []
-        for start in range(0, len(queue), BATCH):
-            task = asyncio.create_task(self._send(queue[start : start + BATCH]))
+        small = [asked for asked in queue if not _large(asked.words)]
+        batches = [small[start : start + BATCH] for start in range(0, len(small), BATCH)]
+        for batch in (*batches, *([asked] for asked in queue if _large(asked.words))):
+            task = asyncio.create_task(self._send(batch))
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
 
@@ -231,7 +240,7 @@ class Server:
             self._refused(answer)
         if asked.answer.done():  # who asked does not wait any more
             return
-        if isinstance(answer, RedisError):
+        if isinstance(answer, RedisError) and not isinstance(answer, Refused):
             asked.answer.set_exception(answer)
             asked.answer.exception()  # seen, should nobody wait
         else:
@@ -304,3 +313,7 @@ class Server:
         client, self._client = self._client, None
         if client is not None:
             await hang_up(client)
+
+
+def _large(words: tuple[Word, ...]) -> bool:
+    return any(isinstance(word, bytes) and len(word) >= LARGE for word in words)

@@ -1,12 +1,11 @@
 """Records and indexes as they stand in Redis: each change is one step there, and leaves a TTL on whatever it wrote."""
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from proxy.redis.errors import Refused
 from proxy.redis.keys import Names
-from proxy.redis.server import Script, Server, Word
+from proxy.redis.server import Script, Server
 from proxy.store.shelves import hash_of
 
 FENCE = b"fence"  # beside the variants in an index: the highest of theirs
@@ -95,7 +94,9 @@ class RedisLua:
 
     async def both(self, hash: str, limit: int) -> tuple[bytes, Mapping[bytes, bytes] | None]:
         """What lies at `<h>`, as `record` gives it, and the index of its variants: None when that is no hash."""
-        return await asyncio.gather(self.record(hash, limit), self._index(hash))
+        words = ("GETRANGE", self._names.entry(hash), 0, limit), ("HGETALL", self._names.index(hash))
+        record, index = await self._server.calls(*words)
+        return _unless_foreign(record, NO_RECORD), _unless_foreign(index, None)
 
     async def record(self, key: str, limit: int) -> bytes:
         """Up to `limit` bytes and one more; none when there is nothing."""
@@ -103,13 +104,13 @@ class RedisLua:
 
     async def part(self, name: str | bytes, first: int, last: int) -> bytes:
         """The bytes [first, last] of what lies under the name of a record."""
-        found: bytes = await self._unless_foreign(NO_RECORD, "GETRANGE", name, first, last)
-        return found
+        (found,) = await self._server.calls(("GETRANGE", name, first, last))
+        return bytes(_unless_foreign(found, NO_RECORD))
 
     async def size(self, name: bytes) -> int:
         """Bytes of what lies under the name of a record."""
-        found: int = await self._unless_foreign(0, "STRLEN", name)
-        return found
+        (found,) = await self._server.calls(("STRLEN", name))
+        return int(_unless_foreign(found, 0))
 
     async def put(self, key: str, begin: bytes, life: int, described: bytes, record: bytes) -> bool:
         """Store `record`, which begins with `begin`, for `life` milliseconds; an empty one takes away what is there.
@@ -137,23 +138,18 @@ class RedisLua:
     async def drop_described(self, hash: str, ids: Iterable[bytes]) -> None:
         await self._server.call("HDEL", self._names.index(hash), *ids)
 
-    async def _index(self, hash: str) -> Mapping[bytes, bytes] | None:
-        found: Mapping[bytes, bytes] | None
-        found = await self._unless_foreign(None, "HGETALL", self._names.index(hash))
-        return found
-
-    async def _unless_foreign(self, otherwise: Any, *words: Word) -> Any:
-        """`otherwise` where something of another type lies. It is read only, so it can always be asked."""
-        try:
-            return await self._server.call(*words)
-        except Refused as error:
-            if error.word != "WRONGTYPE":
-                raise
-            return otherwise
-
     def _keys(self, key: str) -> Sequence[str]:
         return self._names.entry(key), self._names.index(hash_of(key))
 
 
 def _variant(key: str) -> str:
     return key.partition(".")[2]
+
+
+def _unless_foreign(answer: Any, otherwise: Any) -> Any:
+    """`otherwise` where something of another type lies; other error replies are raised."""
+    if not isinstance(answer, Refused):
+        return answer
+    if answer.word != "WRONGTYPE":
+        raise answer
+    return otherwise
