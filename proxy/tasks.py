@@ -1,8 +1,20 @@
 """Background work that is owned: every task is kept, named, bounded in number and ended with its owner."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
+
+AGAIN = 0.1  # seconds after which a task that goes on is cancelled once more
+
+
+async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel them and wait until they have ended, whatever they raise. A cancellation that meets the end of a timeout
+    can be lost in a library (redis-py, now and then), so it is repeated."""
+    running = set(tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=AGAIN)
 
 
 class Tasks:
@@ -37,6 +49,4 @@ class Tasks:
         self._closed = True
         if self._running:
             await asyncio.wait(set(self._running), timeout=grace)
-        for task in tuple(self._running):
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await end(self._running)

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from proxy.tasks import Tasks
+from proxy.tasks import Tasks, end
 
 
 async def test_errors_are_told_and_work_beyond_the_bound_is_refused() -> None:
@@ -38,3 +38,28 @@ async def test_close_lets_work_end_then_cancels_it_and_takes_no_more() -> None:
     await tasks.close(grace=0.01)
     assert steps == ["done", "cancelled"]
     assert not tasks.spawn(short())
+
+
+async def test_end_repeats_a_cancellation_that_was_lost_and_hides_what_tasks_raise() -> None:
+    steps: list[str] = []
+
+    async def deaf() -> None:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            steps.append("lost")
+        await asyncio.sleep(3600)
+
+    async def broken() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            raise ValueError("broken")
+
+    tasks = [asyncio.create_task(deaf()), asyncio.create_task(broken())]
+    await asyncio.sleep(0)
+    await end(tasks)
+    assert steps == ["lost"]
+    assert all(task.done() for task in tasks)
+    assert isinstance(tasks[1].exception(), ValueError)
+    await end([])

@@ -21,6 +21,7 @@ from proxy.redis.keys import Names
 from proxy.redis.lease_lua import LeaseLua
 from proxy.redis.server import Server
 from proxy.redis.waking import Waking
+from proxy.tasks import end
 
 MAX_OWED = 1000  # ends of leases that are kept for Redis while it is away
 TRIES_EVERY = 1.0  # seconds between two tries to tell it
@@ -116,9 +117,7 @@ class Leases:
         self._closed = True
         await asyncio.gather(*(held.release() for held in self._held))
         tasks = [*self._owed, *([self._renewing] if self._renewing is not None else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)
         await self._waking.close()
 
     def stir(self) -> None:

@@ -18,6 +18,7 @@ from proxy.redis.budget import spending
 from proxy.redis.dial import Client, Patience, dial, hang_up
 from proxy.redis.errors import Away, RedisError, Refused, Slow, translated
 from proxy.redis.reach import reach
+from proxy.tasks import end
 
 BATCH = 32  # commands of one pipeline: what one slow reply holds up
 LARGE = 64 * 1024  # bytes of a command that goes alone
@@ -110,8 +111,7 @@ class Server:
     async def close(self) -> None:
         """End what is under way; idempotent."""
         if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+            await end([self._keeper])
         await asyncio.gather(*self._sending, return_exceptions=True)
         await self._drop_client()
         if self.state is not State.CLOSED:

@@ -14,6 +14,7 @@ from proxy.redis.breaker import pause
 from proxy.redis.dial import hang_up
 from proxy.redis.errors import Away
 from proxy.redis.server import Server
+from proxy.tasks import end
 
 QUIET = 10.0  # seconds without a message after which the connection has to prove that it is one
 
@@ -72,8 +73,7 @@ class Waking:
         """End the subscription; idempotent."""
         self._closed = True
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end([self._task])
         self.stir()
 
     async def _keep(self) -> None:

@@ -14,6 +14,7 @@ from proxy.server.connections import Gate
 from proxy.server.front import Front
 from proxy.server.listening import BACKLOG, ServerTls
 from proxy.server.watching import changes
+from proxy.tasks import end
 
 _log = logging.getLogger(__name__)
 _TLS_HANDSHAKE = 10.0
@@ -94,9 +95,7 @@ async def serve(
         await _unless(signals.at_once, asyncio.sleep(drain.delay))
         await _end(public, listeners[id(public)], signals, drain.limit)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)
         for port in ports:
             await _end(port, listeners[id(port)], signals, 0.0)
         signals.close()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from proxy.errors import UpstreamError
 from proxy.message import Fields
+from proxy.tasks import end
 from proxy.upstream.protocol import Call
 from proxy.upstream.replicas import Replica
 
@@ -39,9 +40,7 @@ class HealthCheck:
 
     async def stop(self) -> None:
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)
 
     async def _watch(self, replica: Replica) -> None:
         against = 0  # answers in a row that speak against the present verdict
