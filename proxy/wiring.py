@@ -38,6 +38,7 @@ from proxy.settings import settings_from
 from proxy.settings.load import Loaded
 from proxy.settings.model import Settings
 from proxy.store.file_keeper import Keeper
+from proxy.tasks import end
 
 _log = logging.getLogger("cachegate")
 
@@ -123,9 +124,7 @@ async def _parent(loaded: Loaded, read: Callable[[], Loaded], public: Sequence[s
     try:
         return await desk.workers.run(signals, drain, lambda: _announce(settings, public, common.token))
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)
         signals.close()
         if keeper is not None:
             await keeper.close()

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from proxy.invalidation.disk import REWRITE_FROM
 from proxy.invalidation.journal import DEAD, Journal
-from proxy.invalidation.local import RETRY, REWRITE_FROM, LocalLog, compact_copy, record_line, replay
+from proxy.invalidation.local import RETRY, LocalLog, compact_copy, record_line, replay
 from proxy.invalidation.records import Kind
 from tests.support.journal import EPOCH, entry, journal_of, purge
 

@@ -65,9 +65,10 @@ upstream
 invalidation.records
 invalidation.journal invalidation.course
 invalidation.ring invalidation.tie invalidation.disk
-invalidation.chain
+invalidation.chain invalidation.stream_lua
 invalidation.local
 invalidation.stream
+invalidation.link invalidation.spread
 invalidation.shared invalidation.worker_log
 invalidation.purges
 invalidation

@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any, NamedTuple, Protocol
@@ -21,7 +21,7 @@ from urllib.parse import quote
 from proxy.entry import Entry
 from proxy.errors import CachegateError
 from proxy.invalidation.journal import DEAD, Journal
-from proxy.invalidation.records import Appended, Kind, Matcher, Purge, url_name
+from proxy.invalidation.records import Appended, Kind, Matcher, Purge, Spread, url_name
 
 COUNT_LIMIT = 0.050  # seconds of counting
 SLICE = 0.005  # of it, after which other work gets its turn
@@ -64,7 +64,8 @@ class PurgeRequest:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of a purge. `exact`: the count of `matched` came to its end."""
+    """What became of a purge. `exact`: the count of `matched` came to its end. `complete`: every live instance has
+    applied it."""
 
     id: str
     kind: Kind
@@ -76,6 +77,7 @@ class Receipt:
     durable: bool = True
     dry_run: bool = False
     sample: tuple[str, ...] = ()
+    complete: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """The receipt as the contract shows it."""
@@ -108,6 +110,18 @@ class Log(Protocol):
         ...
 
 
+class Others(Protocol):
+    """The other instances, as far as purges of this one have spread to them."""
+
+    async def spread(self, id: str) -> Spread:
+        """When all have applied it, or after a while."""
+        ...
+
+    def told(self, id: str) -> Spread:
+        """As things are now."""
+        ...
+
+
 class Counting(NamedTuple):
     """What to count: entries that are alive and named by the purge, or, with its `number`, were alive before it."""
 
@@ -136,7 +150,8 @@ class Purger:
     """Applies purges. `clock` is wall time and `ticks` a steady one, both in seconds.
 
     `memory` gives the entries of the memory tier, safe to iterate across awaits; `drop` deletes what urls or keys
-    name, in every tier, as far as it can; `on_purge` hears of every record once it holds.
+    name, in every tier, as far as it can; `on_purge` hears of every record once it holds. `others`: None when no
+    instance shares the journal.
     """
 
     def __init__(
@@ -148,6 +163,7 @@ class Purger:
         drop: Drop,
         scan_memory: Callable[[], Iterable[Entry]],
         on_purge: Callable[[Purge], None] = lambda purge: None,
+        others: Others | None = None,
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log = log
@@ -156,6 +172,7 @@ class Purger:
         self._drop = drop
         self._scan_memory = scan_memory
         self._on_purge = on_purge
+        self._others = others
         self._ticks = ticks
         self.everywhere: Callable[[Counting], Awaitable[Count]] = self.count  # with several workers: in all of them
         self._receipts: OrderedDict[str, tuple[float, Receipt]] = OrderedDict()
@@ -188,18 +205,44 @@ class Purger:
         """A receipt again, for RECEIPT_LIFE seconds."""
         self._forget_old_receipts()
         kept = self._receipts.get(id)
-        return kept[1] if kept else None
+        if kept is None:
+            return None
+        at, receipt = kept
+        if self._others is not None and not receipt.complete:
+            receipt = replace(receipt, **self._others.told(id)._asdict())
+            self._receipts[id] = at, receipt
+        return receipt
 
     async def _apply(self, purge: Purge) -> Receipt:
         number, kept = await self._log.apply(purge)
         self._on_purge(purge)
-        count, durable = await asyncio.gather(self.everywhere(Counting(purge, number)), kept)
+        keeping = asyncio.ensure_future(kept)
+        count = await self.everywhere(Counting(purge, number))  # at once: whoever wrote meanwhile takes his entry away
+        durable = await keeping
+        spread, _ = await asyncio.gather(self._spread(purge), self._free(purge))
+        return Receipt(
+            purge.id,
+            purge.kind,
+            purge.soft,
+            purge.at,
+            spread.instances,
+            count.matched,
+            count.exact,
+            durable,
+            complete=spread.complete,
+        )
+
+    async def _spread(self, purge: Purge) -> Spread:
+        if self._others is None:
+            return Spread({self._log.instance: "applied"}, complete=True)
+        return await self._others.spread(purge.id)
+
+    async def _free(self, purge: Purge) -> None:
+        """Delete what it names; the record holds whether or not the space is freed now."""
         if purge.kind in (Kind.URL, Kind.KEY) and not purge.soft:
-            with suppress(Exception):  # the record holds whether or not the space is freed now
+            with suppress(Exception):
                 async with asyncio.timeout(DROP_LIMIT):
                     await self._drop(purge.kind, purge.names)
-        applied = {self._log.instance: "applied"}
-        return Receipt(purge.id, purge.kind, purge.soft, purge.at, applied, count.matched, count.exact, durable)
 
     async def _try(self, purge: Purge) -> Receipt:
         count = await self.everywhere(Counting(purge))

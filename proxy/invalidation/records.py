@@ -1,7 +1,7 @@
 """What instances tell each other: one purge, or what they have read lately; and which entries a purge names. Pure."""
 
-from collections.abc import Awaitable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, NamedTuple, Self
 
@@ -39,7 +39,10 @@ class Purge:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
         """Back from what orjson made of one; ValueError, KeyError or TypeError when it is none."""
-        return cls(**content | {"kind": Kind(content["kind"]), "names": tuple(content["names"])})
+        purge = cls(**content | {"kind": Kind(content["kind"]), "names": tuple(content["names"])})
+        if not all(isinstance(text, str) for text in (purge.id, purge.origin, *purge.names)):
+            raise TypeError("a purge names things by text")
+        return replace(purge, soft=bool(purge.soft), at=float(purge.at), stream=int(purge.stream))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,13 @@ def decode(raw: bytes | dict[str, Any]) -> Told | None:
         return Seed.from_json(content["seed"]) if "seed" in content else Purge.from_json(content["purge"])
     except (ValueError, KeyError, TypeError):
         return None
+
+
+class Spread(NamedTuple):
+    """What every instance has made of a purge: "applied" or "pending". `complete`: all that live have applied it."""
+
+    instances: Mapping[str, str]
+    complete: bool
 
 
 class Appended(NamedTuple):

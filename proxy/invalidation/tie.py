@@ -57,8 +57,8 @@ class Tie:
 
     # -- what happens ----------------------------------------------------------------------------------------------
 
-    def owe(self, local: int, told: Told) -> None:
-        """Something that others have to be told, the latest of ours."""
+    def owe(self, local: int, told: Told) -> bool:
+        """Something that others have to be told, the latest of ours; True when it was too much to keep."""
         size = len(encode(told))
         self.unsent[told.id] = Unsent(local, told, size)
         self._bytes += size
@@ -67,6 +67,8 @@ class Tie:
             self.unsent.clear()
             self._bytes = 0
             self.owe(first, Purge(secrets.token_hex(8), Kind.ALL, (), False, 0.0, ""))
+            return True
+        return False
 
     def owe_again(self, items: Iterable[tuple[int, Told]]) -> None:
         """What may have been lost on its way comes before all else."""
@@ -77,13 +79,10 @@ class Tie:
         for each in sorted([*again, *later], key=lambda each: each.local):
             self.owe(each.local, each.told)
 
-    def sent(self, id: str) -> int | None:
-        """It stands in the stream; the local number under which it holds here, None when we did not owe it."""
-        owed = self.unsent.pop(id, None)
-        if owed is None:
-            return None
-        self._bytes -= owed.size
-        return owed.local
+    def drop(self, id: str) -> None:
+        """It need not be told."""
+        if (owed := self.unsent.pop(id, None)) is not None:
+            self._bytes -= owed.size
 
     def enter(self, epoch: int, base: int, head: int) -> None:
         """Begin to read an epoch after its record `base`, or begin anew there. `head` is that of the journal."""
@@ -94,8 +93,12 @@ class Tie:
         self.courses = [course for course in self.courses if course.epoch != epoch]
         self.courses = [*self.courses, Course(epoch, base)][-EPOCHS:]
 
-    def read(self, number: int, local: int = NEVER) -> None:
-        """The next record was read; see `Course.add`."""
+    def read(self, number: int, local: int = NEVER, sent: Iterable[str] = ()) -> None:
+        """The next record was read: what it brought is applied from `local` on, and it tells what we owed as `sent`."""
+        for name in sent:
+            if (owed := self.unsent.get(name)) is not None:
+                local = min(local, owed.local)
+                self.drop(name)
         self.courses[-1].add(number, local)
 
     # -- keeping it ------------------------------------------------------------------------------------------------

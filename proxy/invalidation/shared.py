@@ -1,0 +1,331 @@
+"""The journal that instances share: the local log, and its link to the stream in Redis.
+
+What is appended here holds here at once, and is sent as soon as it can be. Whoever is not linked goes on with its own
+journal; it neither trusts what lies in Redis nor puts anything there.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
+from typing import Any
+
+from proxy.entry import Entry, Position
+from proxy.invalidation.chain import Chain, Record
+from proxy.invalidation.journal import Journal
+from proxy.invalidation.link import Link
+from proxy.invalidation.local import LocalLog
+from proxy.invalidation.records import Appended, Purge, Spread, encode
+from proxy.invalidation.spread import Numbers, Standing
+from proxy.invalidation.stream import Stream
+from proxy.invalidation.tie import Unsent
+from proxy.redis.breaker import pause
+from proxy.redis.errors import Away, RedisError
+from proxy.redis.keys import Names
+from proxy.redis.server import Server
+from proxy.tasks import end
+
+BEAT = 1.0  # seconds between signs of life
+BLIND = 30.0  # seconds without a link after which a strict instance trusts its own tiers no more
+SENT = 64  # records sent at once
+SENT_BYTES = 256 * 1024
+POLLS = (0.002, 0.005, 0.01, 0.02, 0.05)  # seconds between looks at what the others have applied; the last for good
+
+
+class Bell:
+    """Wakes all who wait."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def ring(self) -> None:
+        self._event.set()
+        self._event = asyncio.Event()
+
+    async def wait(self, seconds: float) -> None:
+        """Until the next ring, or for so long."""
+        event = self._event
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await event.wait()
+
+
+class SharedLog:
+    """`log` is an opened local log that `shares`; `close` closes it. `records` bounds the stream. `on_link` hears when
+    the link is there and when it is not, with the reason. `wall` is wall time, `clock` monotonic, both in seconds."""
+
+    def __init__(
+        self,
+        log: LocalLog,
+        server: Server,
+        names: Names,
+        *,
+        records: int = 100_000,
+        strict: bool = False,
+        on_link: Callable[[bool, str], None] = lambda linked, reason: None,
+        wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._log = log
+        self._server = server
+        self._strict = strict
+        self._on_link = on_link
+        self._clock = clock
+        self._stream = Stream(server, names, records)
+        self._chain = Chain(log, wall, lambda: secrets.token_hex(8))
+        self._link = Link(
+            self._chain,
+            self._stream,
+            on_read=self._was_read,
+            on_place=self._placed,
+            on_change=self._changed,
+            clock=clock,
+        )
+        self._numbers = Numbers()
+        self._process = secrets.token_hex(8)
+        self._marked = False
+        self._flying: set[str] = set()  # sent, and not read back yet
+        self._unlinked = clock()  # since when, while it is so
+        self._was_linked = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self._owing, self._beat, self._asked = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._moved = Bell()
+        self._waiting = 0
+        self._polls = 0
+
+    # -- as a log and what it says of entries ----------------------------------------------------------------------
+
+    @property
+    def journal(self) -> Journal:
+        return self._log.journal
+
+    @property
+    def instance(self) -> str:
+        return self._log.instance
+
+    @property
+    def durable(self) -> bool:
+        return self._log.durable
+
+    @property
+    def head(self) -> int:
+        return self._log.journal.head
+
+    def position(self) -> Position:
+        return self._log.journal.position()
+
+    def ended(self, entry: Entry, checked: int = 0) -> float | None:
+        return self._log.journal.ended(entry, checked)
+
+    def append(self, purge: Purge) -> Coroutine[Any, Any, bool]:
+        """As `LocalLog.append`; it is sent whether anybody waits or not."""
+        kept = self._log.append(purge)
+        self._numbers.made(purge.id)
+        self._owing.set()
+        return kept
+
+    async def apply(self, purge: Purge) -> Appended:
+        """As `append`; the number at once, and awaited later what that gives."""
+        kept = self.append(purge)
+        return Appended(self.head, kept)
+
+    # -- the link --------------------------------------------------------------------------------------------------
+
+    @property
+    def linked(self) -> bool:
+        """Whether all that the others have told is applied here, as of some moments ago."""
+        return self._link.linked
+
+    @property
+    def reason(self) -> str:
+        """Why it is not linked."""
+        return "" if self.linked else self._link.reason
+
+    @property
+    def blind(self) -> bool:
+        """Whether a strict instance was cut off for too long to trust its own tiers."""
+        since = max(self._unlinked, self._link.proven_until)
+        return self._strict and not self.linked and self._clock() - since >= BLIND
+
+    @property
+    def unsent(self) -> int:
+        """How many purges the others have not been told."""
+        return len(self._log.tie.unsent)
+
+    def stamp(self) -> tuple[int, int] | None:
+        """What an answer that goes to Redis now carries: the epoch of the stream, and the last record applied here.
+        None while we are cut off."""
+        return (self._chain.epoch, self._chain.last) if self.linked else None
+
+    def local(self, epoch: int, number: int) -> Position | None:
+        """The position here of an answer with that stamp; None: it cannot be known, or we are cut off."""
+        if not self.linked:
+            return None
+        local = self._log.tie.local(epoch, number, self.head)
+        return None if local is None else Position(self.journal.epoch, 0, local)
+
+    def told(self, id: str) -> Spread:
+        """What every live instance has made of a purge of ours, as far as we know now; those last known to live when
+        we are cut off."""
+        epoch = self._chain.epoch if self.linked else 0
+        return self._numbers.spread(id, Standing(self.instance, epoch, self._link.look))
+
+    async def spread(self, id: str, seconds: float = 1.0) -> Spread:
+        """As `told`, after so many seconds or when all have applied it; at once when nobody can be told."""
+        until = self._clock() + seconds
+        self._waiting += 1
+        self._polls = 0
+        self._asked.set()
+        try:
+            while not (told := self.told(id)).complete and (left := until - self._clock()) > 0:
+                if not self.linked or not (self._server.writable or self._numbers.number(id)):
+                    break
+                await self._moved.wait(left)
+            return told
+        finally:
+            self._waiting -= 1
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Link, and go on trying; needs a running loop."""
+        if not self._tasks:
+            self._unlinked = self._clock()
+            loops = (self._link.keep, self._send_on, self._beat_on, self._poll_on)
+            self._tasks = [asyncio.create_task(self._always(loop), name="journal link") for loop in loops]
+
+    async def close(self) -> None:
+        """End the link, and close the local log; what is unsent is sent when we are back."""
+        tasks, self._tasks = self._tasks, []
+        await end(tasks)
+        if self.linked:
+            with suppress(RedisError):  # who waits for us does so for some seconds
+                await self._stream.leave(self.instance)
+        if tasks:
+            self._link.part("we are closing")
+        await self._log.close()
+
+    async def _always(self, loop: Callable[[], Awaitable[None]]) -> None:
+        """What nobody foresaw ends the link, and not the attempts at it."""
+        while True:
+            try:
+                await loop()
+            except Exception as error:
+                self._link.part(f"{type(error).__name__}: {error}")
+            await asyncio.sleep(BEAT)
+
+    # -- what the link tells ---------------------------------------------------------------------------------------
+
+    def _was_read(self, records: Sequence[Record], news: bool) -> None:
+        for record in records:
+            if record.told is not None:
+                self._numbers.told(record.told.id, record.number)
+                self._flying.discard(record.told.id)
+        if news:
+            self._beat.set()
+        self._owing.set()
+        self._see_all_told()
+
+    def _placed(self, entered: bool) -> None:
+        self._flying.clear()  # what was sent has been read back by now, or was lost
+        if entered:
+            self._numbers.epoch_began()
+        self._owing.set()
+        self._beat.set()
+        self._see_all_told()
+
+    def _see_all_told(self) -> None:
+        if self._link.joined and not self.unsent:
+            self._numbers.all_told(self._chain.last)
+
+    def _changed(self) -> None:
+        """Tell a change of the link once."""
+        if (linked := self.linked) is not self._was_linked:
+            self._was_linked = linked
+            if not linked:
+                self._unlinked = self._clock()
+                if self._link.joined:
+                    self._link.reason = "no sign of life from Redis"
+            self._on_link(linked, self.reason)
+        self._moved.ring()
+
+    # -- sending ---------------------------------------------------------------------------------------------------
+
+    async def _send_on(self) -> None:
+        tries = 0
+        while True:
+            await self._owing.wait()
+            self._owing.clear()
+            try:
+                while self._link.joined and await self._send():
+                    tries = 0
+            except RedisError:
+                tries += 1
+                await asyncio.sleep(min(BEAT, pause(tries)))
+                self._owing.set()
+
+    async def _send(self) -> bool:
+        """Send the first of what others have not been told; whether there was any."""
+        tie, epoch = self._log.tie, self._chain.epoch
+        batch = self._batch()
+        if not batch:
+            return False
+        await self._log.kept(max(owed.local for _, owed in batch))
+        batch = [(name, owed) for name, owed in batch if name in tie.unsent]
+        if not batch:
+            return True
+        numbers = await self._stream.append(epoch, [encode(owed.told) for _, owed in batch])
+        if not numbers:
+            self._link.doubt()
+            raise Away("the stream is another one")
+        if self._chain.epoch == epoch:
+            for (name, _), number in zip(batch, numbers, strict=True):
+                self._numbers.told(name, number)
+                if name in tie.unsent:
+                    self._flying.add(name)
+        self._moved.ring()
+        return True
+
+    def _batch(self) -> list[tuple[str, Unsent]]:
+        batch, size = [], 0
+        for name, owed in self._log.tie.unsent.items():
+            if name not in self._flying:
+                batch.append((name, owed))
+                size += owed.size
+            if len(batch) == SENT or size > SENT_BYTES:
+                break
+        return batch
+
+    # -- signs of life ---------------------------------------------------------------------------------------------
+
+    async def _beat_on(self) -> None:
+        while True:
+            with suppress(RedisError):
+                await asyncio.gather(self._link.prove(), self._mark())
+            self._changed()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BEAT):
+                    await self._beat.wait()
+            self._beat.clear()
+
+    async def _mark(self) -> None:
+        """Show how far we have read. A full or read-only Redis takes no mark, and can be read all the same."""
+        with suppress(RedisError):
+            chain = self._chain
+            before = await self._stream.mark(self.instance, self._process, chain.epoch, chain.last)
+            if self._marked and before not in ("", self._process):
+                self._log.instance = secrets.token_hex(2)  # another one bears our name: a receipt must tell us apart
+            self._marked = True
+
+    async def _poll_on(self) -> None:
+        """While somebody waits for others to apply a purge, look often; less so when it takes them long."""
+        while True:
+            if not self._waiting:
+                self._asked.clear()
+                await self._asked.wait()
+            await asyncio.sleep(POLLS[min(self._polls, len(POLLS) - 1)])
+            self._polls += 1
+            with suppress(RedisError):
+                await self._link.prove()
+            self._moved.ring()
