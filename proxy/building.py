@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from proxy.flying import Patience
 from proxy.invalidation.local import LocalLog
+from proxy.invalidation.shared import SharedLog
 from proxy.recording import OpenSpool, Recording, Spool
 from proxy.server.connections import Limits
 from proxy.server.listening import ServerTls
@@ -15,6 +16,7 @@ from proxy.server.requests import Reading
 from proxy.server.uploads import Uploads
 from proxy.settings.model import Settings
 from proxy.settings.sections import UpstreamSettings
+from proxy.sharing import Link
 from proxy.store import Store
 from proxy.store.file import FileStore
 from proxy.store.file_dir import Role
@@ -36,7 +38,14 @@ Clock = Callable[[], float]
 
 def local_log(settings: Settings) -> LocalLog:
     """The journal's, not opened yet; it lies beside the token."""
-    return LocalLog(settings.admin.token_file.parent / "journal", settings.journal.records)
+    path = settings.admin.token_file.parent / "journal"
+    return LocalLog(path, settings.journal.records, shares=settings.redis.enabled)
+
+
+def shared_log(settings: Settings, log: LocalLog, link: Link) -> SharedLog:
+    """The journal that instances share, not started yet; `log` is opened."""
+    strict = settings.redis.on_loss == "strict"
+    return SharedLog(log, link.server, link.names, records=settings.journal.records, strict=strict)
 
 
 def memory_store(settings: Settings, clock: Clock) -> MemoryStore | None:

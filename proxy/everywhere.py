@@ -81,11 +81,11 @@ class Everywhere:
 
     async def receipt(self, id: str) -> Receipt | None:
         """A receipt again, whoever gave it."""
-        here = self._purger.receipt(id)
+        here = await self._purger.receipt(id)
         return here or next((receipt for receipt in await self._ask("receipt", id) if receipt is not None), None)
 
     async def _take(self) -> tuple[Counters, Figures]:
         return self._own()
 
     async def _receipt(self, id: str) -> Receipt | None:
-        return self._purger.receipt(id)
+        return await self._purger.receipt(id)

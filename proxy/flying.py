@@ -167,7 +167,9 @@ class Flying:
 
     def _joinable(self, visit: Visit, landing: Landing) -> bool:
         """Whether a newcomer may join a flight that has landed already."""
-        return isinstance(landing, Kept) and not landing.recording.given_up and self._shares(visit, landing.entry)
+        if not isinstance(landing, Kept) or landing.recording.state is State.FAILED:
+            return False
+        return landing.recording.joinable and self._shares(visit, landing.entry)
 
     def _shares(self, visit: Visit, entry: Entry) -> bool:
         """Whether the answer to another's request may answer this one too: not purged meanwhile, the same variant,
@@ -232,7 +234,7 @@ class Flying:
         led = kept.owner is trip
         if kept.entry.vary:
             self._varies.learn(visit.keyed.hash, tuple(name for name, _ in kept.entry.vary))
-        if not led and (kept.recording.given_up or not self._shares(visit, kept.entry)):
+        if not led and (not kept.recording.joinable or not self._shares(visit, kept.entry)):
             return None
         give_back(trip.found)
         outcome.stored, outcome.collapsed = True, not led

@@ -35,7 +35,7 @@ from proxy.server.admin.pages import Page, Pages
 from proxy.server.admin.port import admin_front, aliases
 from proxy.server.admin.probes import Readiness, probe_pages
 from proxy.server.admin.purge import PurgeVerb, purge_pages
-from proxy.server.admin.redis import no_redis_pages
+from proxy.server.admin.redis import no_redis_pages, redis_pages
 from proxy.server.admin.rights import Rights
 from proxy.server.admin.stats import stats_page
 from proxy.server.connections import application
@@ -44,10 +44,12 @@ from proxy.server.member import Member
 from proxy.settings.compile import compile_rules
 from proxy.settings.load import Loaded
 from proxy.settings.model import Settings
-from proxy.tasks import Tasks
+from proxy.tasks import Tasks, end
 from proxy.tiers import Tiers
 
 _log = logging.getLogger("cachegate")
+
+LOOK = 0.1  # seconds that a page waits for a new count of what is in Redis
 
 
 class Gateway:
@@ -94,7 +96,13 @@ class Gateway:
         uncacheable: Lately[Why] = Lately(settings.flight.uncacheable, self._clock)
         self.routes = building.routes(settings, self.name, self.counters.upstream, self._clock)
         self.fetching = Fetching(
-            self.routes, self.tiers.tiered, self.journal, self.tiers.record, uncacheable, self._clock
+            self.routes,
+            self.tiers.tiered,
+            self.journal,
+            self.tiers.record,
+            uncacheable,
+            self._clock,
+            self.tiers.sharing.passes if self.tiers.sharing is not None else None,
         )
         replying = Replying(self.name, settings.observe.server_timing)
         self.flying = Flying(
@@ -124,6 +132,7 @@ class Gateway:
             drop=self._drop,
             scan_memory=lambda: [slot.entry for slot in memory.slots()] if memory is not None else [],
             on_purge=lambda purge: self.counters.purged(purge.kind.value),
+            others=self._place.others,
         )
         self.inventory = Inventory(self.tiers.tiered, self.tiers.all, memory, lambda: self.pipeline.table, self._clock)
         self.everywhere = Everywhere(self._own, self.inventory, self.purger, self._place.ask)
@@ -156,13 +165,13 @@ class Gateway:
         return self.settings.admin.prefix if self.settings.admin.port is None else None
 
     def _pages(self) -> tuple[Page, ...]:
-        admin = self.settings.admin
+        admin, sharing = self.settings.admin, self.tiers.sharing
         open_metrics = admin.metrics == "open" and admin.port is not None
         return (
             *probe_pages(self.readiness),
-            stats_page(self.everywhere.take, started=self._place.common.started),
-            metrics_page(self.everywhere.take, open_to_all=open_metrics),
-            *no_redis_pages(),
+            stats_page(self._take, started=self._place.common.started),
+            metrics_page(self._take, open_to_all=open_metrics),
+            *(redis_pages(sharing, asyncio.ensure_future) if sharing is not None else no_redis_pages()),
             *entry_pages(self.everywhere),
             *purge_pages(self.purger, self.everywhere.receipt, self.everywhere, self._clear),
             *config_pages(self.configuration),
@@ -182,11 +191,10 @@ class Gateway:
     async def close(self) -> None:
         """Let fetches end for a moment, then close everything."""
         if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.gather(self._sweeper, return_exceptions=True)
+            await end([self._sweeper])
         await self._place.close()
         await self.tasks.close()
-        await self.tiers.tiered.close()
+        await self.tiers.close()
         await self.routes.close()
         await self._place.end()
 
@@ -221,6 +229,12 @@ class Gateway:
     def waiting(self) -> int:
         """How many requests wait for flights to land."""
         return self.flying.waiting
+
+    async def _take(self) -> tuple[Counters, Figures]:
+        """What was counted in the whole instance, and how things stand."""
+        if self.tiers.sharing is not None:
+            await self.tiers.sharing.figures(LOOK)
+        return await self.everywhere.take()
 
     def _own(self) -> tuple[Counters, Figures]:
         """What was counted here, and how things stand."""

@@ -41,6 +41,11 @@ class Shelves(Protocol):
         """`spent` gets the seconds that each tier took."""
         ...
 
+    @property
+    def blind(self) -> bool:
+        """Whether nothing is found because nothing may be trusted."""
+        ...
+
 
 _OUTSIDE = "This path could be read as one outside of what is served here."
 
@@ -202,6 +207,8 @@ class Pipeline:
         for tier, seconds in spent.items():
             self._timed(tier, seconds)
         decision = judge_reuse(visit.request, found, visit.rule, visit.arrived, others=choice.others)
+        if isinstance(decision, Fetch) and found is None and self._shelves.blind:
+            decision = Fetch(Why.CUT_OFF)
         return await self._decided(visit, found, decision, spent)
 
     async def _decided(

@@ -13,13 +13,16 @@ from proxy import building
 from proxy.division import divided
 from proxy.invalidation.journal import Journal
 from proxy.invalidation.local import LocalLog
+from proxy.invalidation.shared import SharedLog
 from proxy.invalidation.worker_log import WorkerLog
 from proxy.observe.counters import Counters
 from proxy.server.admin.token import AdminToken, admin_token
 from proxy.server.member import Member
 from proxy.settings.load import Loaded
 from proxy.settings.model import Settings
+from proxy.sharing import Link, Sharing
 from proxy.store.file import FileStore
+from proxy.tasks import Tasks, end
 
 _log = logging.getLogger("cachegate")
 
@@ -52,18 +55,39 @@ class Place:
         self._member = member
         self._local: LocalLog | None = None
         self._teller: asyncio.Task[None] | None = None
-        self.log: LocalLog | WorkerLog
-        self.journal: Journal | WorkerLog
-        if member is None:
-            self.log = self._local = building.local_log(settings)
-            self.journal = self._local.open()
-        else:
+        self._strict = settings.redis.on_loss == "strict"
+        self._link = Link(settings, tells=self.first) if settings.redis.enabled else None
+        self.log: LocalLog | SharedLog | WorkerLog
+        self.journal: Journal | SharedLog | WorkerLog
+        if member is not None:
             self.log = self.journal = member.log
+            return
+        self.log = self._local = building.local_log(settings)
+        self.journal = self._local.open()
+        if self._link is not None:
+            self.log = self.journal = building.shared_log(settings, self._local, self._link)
 
     @property
     def first(self) -> bool:
         """Whether this process tells what all of them would."""
         return self._member is None or self._member.seat.number == 0
+
+    def sharing(self, settings: Settings, tasks: Tasks, clock: Callable[[], float]) -> Sharing | None:
+        """What is shared through Redis; None where nothing is."""
+        if self._link is None or isinstance(self.log, LocalLog):
+            return None
+        return Sharing(settings, self._link, self.log, tasks, clock, tells=self._member is None)
+
+    @property
+    def others(self) -> SharedLog | WorkerLog | None:
+        """The other instances, as purges of this one spread to them; None where there are none."""
+        return None if self._link is None or isinstance(self.log, LocalLog) else self.log
+
+    @property
+    def blind(self) -> Callable[[], bool] | None:
+        """Whether what lies in our own tiers is not to be trusted now; None where it always is."""
+        log = self.others
+        return None if log is None or not self._strict else lambda: log.blind
 
     @property
     def through(self) -> Callable[[], Awaitable[Mapping[str, object]]] | None:
@@ -96,6 +120,8 @@ class Place:
         """Do what the others ask for: `duties`, and `take` for settings that were read elsewhere."""
         if self._local is not None and not self._local.durable:
             _log.warning("purges do not outlive this process: %s", self._local.reason)
+        if isinstance(self.log, SharedLog):
+            self.log.start()
         if self._member is not None:
 
             async def taken(loaded: Loaded) -> Mapping[str, object]:
@@ -106,13 +132,14 @@ class Place:
 
     async def close(self) -> None:
         if self._teller is not None:
-            self._teller.cancel()
-            await asyncio.gather(self._teller, return_exceptions=True)
+            await end([self._teller])
 
     async def end(self) -> None:
-        """Give back the journal; the last thing."""
-        if self._local is not None:
-            await self._local.close()
+        """Give back the journal and the connections; the last thing."""
+        if isinstance(self.log, LocalLog | SharedLog):
+            await self.log.close()
+        if self._link is not None:
+            await self._link.server.close()
 
 
 async def _tell_for_ever(member: Member, counted: Callable[[], Counters]) -> None:

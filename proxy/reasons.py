@@ -38,6 +38,7 @@ class Why(Enum):
     URI_MISS = "uri-miss", "RFC 9111 4"
     VARY_MISS = "vary-miss", "RFC 9111 4.1", "the answer varies by a request header whose value is new"
     STALE = "stale", "RFC 9111 4.2.4", "a longer ttl, or stale_while_revalidate"
+    CUT_OFF = "cut-off", "", "redis.on_loss: serve trusts the own tiers while the other instances cannot be heard"
     PURGED = "purged", "", "a purge came after this answer was fetched"
     MUST_REVALIDATE = "must-revalidate", "RFC 9111 5.2.2.2"
     ORIGIN_NO_CACHE = "origin-no-cache", "RFC 9111 5.2.2.4", "override: true lets the rule's ttl win"

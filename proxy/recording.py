@@ -121,9 +121,17 @@ class Recording:
         """How many are reading."""
         return len(self._readers)
 
+    @property
+    def joinable(self) -> bool:
+        """Whether it can be read from byte 0, also by who comes after `discard`: how it failed is known then, and so is
+        a whole body that is in memory."""
+        if self._discarded:
+            return self._failure is not None or (self._body is not None and self._body.data is not None)
+        return not self.given_up
+
     def reader(self) -> Reader:
         """Join, from byte 0; GivenUp when it is too late for that."""
-        if self.given_up or self._discarded:
+        if not self.joinable:
             raise GivenUp("this body can no longer be read from its start")
         reader = Reader(self._pull, self._leave)
         self._readers.add(reader)
@@ -176,7 +184,7 @@ class Recording:
         return self._body
 
     def discard(self) -> None:
-        """Its owner is done with it: nobody new may join, and its room is given back with the last reader."""
+        """Its owner is done with it: its room is given back with the last reader, but for what lies in memory whole."""
         self._discarded = True
         self.give_up()
         if not self._readers:
@@ -282,7 +290,8 @@ class Recording:
             self._spool = None
 
     def _release(self) -> None:
-        self._body = None
+        if self._body is not None and self._body.data is None:
+            self._body = None
         self._forget(self.size)
         self._drop_spool()
 

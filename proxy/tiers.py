@@ -3,11 +3,11 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 
 from proxy import building
-from proxy.entry import Variant
+from proxy.entry import Entry, Variant
 from proxy.errors import StoreError
 from proxy.observe.counters import Counters
 from proxy.observe.figures import Figures, TierFigures
@@ -16,8 +16,7 @@ from proxy.place import Place
 from proxy.recording import Recording
 from proxy.settings.model import Settings
 from proxy.store import Store
-from proxy.store.file import FileStore
-from proxy.store.guarded import Guarded, Health
+from proxy.store.guarded import Guarded, Health, Unpaced
 from proxy.store.memory import MemoryStore
 from proxy.store.tiered import Tiered
 from proxy.tasks import Tasks
@@ -41,14 +40,21 @@ class Tiers:
         self.all: dict[Tier, Store] = {}
         if self.memory is not None:
             self.all[Tier.MEMORY] = self.memory
+        self.sharing = place.sharing(settings, tasks, clock)
+        if self.sharing is not None:
+            self.sharing.find = self.find
+            self.all[Tier.REDIS] = Guarded(self.sharing.tier, "redis", _untold, clock=time.monotonic, pace=Unpaced)
         far_store = self.file or building.own_store(settings)
         if far_store is not None:
             self.all[Tier.FILE] = Guarded(far_store, "file", self._file_changed, clock=time.monotonic)
         far = [(tier, store) for tier, store in self.all.items() if tier is not Tier.MEMORY]
-        self.tiered = Tiered(self.memory, far, place.journal, clock=clock, spawn=self._promote)
+        self.tiered = Tiered(self.memory, far, place.journal, clock=clock, spawn=self._promote, blind=place.blind)
 
     async def open(self) -> None:
-        """Take the cache directory. One that cannot be used is one line in the log and a tier that is off."""
+        """Take the cache directory, and begin to reach Redis. A directory that cannot be used is one line in the log
+        and a tier that is off."""
+        if self.sharing is not None:
+            await self.sharing.start()
         if self.file is not None:
             try:
                 await self.file.open()
@@ -58,25 +64,55 @@ class Tiers:
                 del self.all[Tier.FILE]
                 self.file = None
                 _log.error("the file tier is off: %s", error)
-        if self._settings.cache.warmup and self.memory is not None and self.file is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(WARMING):
-                    await self._warm(self.memory, self.file)
-            _log.info("warmed up: %d answers are in memory", self.memory.entries)
+        if self.memory is not None:
+            await self._warm(self.memory)
+            if self.sharing is not None:
+                self.sharing.tell_hot(self.memory)
 
-    async def _warm(self, memory: MemoryStore, file: FileStore) -> None:
-        """Bring what was used last into memory, as far as there is time; nobody is asked upstream."""
-        keys = await file.newest(self._settings.memory.max_entries)
-        for start in range(0, len(keys), AT_ONCE):
-            await asyncio.gather(*(self._bring(key, memory) for key in keys[start : start + AT_ONCE]))
+    async def _warm(self, memory: MemoryStore) -> None:
+        """Bring what is asked for most into memory, as far as there is time; nobody is asked upstream."""
+        if not self._settings.cache.warmup:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WARMING):
+                tier, keys = await self._wanted(self._settings.memory.max_entries)
+                for start in range(0, len(keys), AT_ONCE):
+                    await asyncio.gather(*(self._bring(tier, key, memory) for key in keys[start : start + AT_ONCE]))
+        _log.info("warmed up: %d answers are in memory", memory.entries)
 
-    async def _bring(self, key: str, memory: MemoryStore) -> None:
-        hash_, _, variant = key.partition(".")
-        entry = await self.all[Tier.FILE].get(hash_, lambda variants: _among(variants, variant))
+    async def _wanted(self, limit: int) -> tuple[Tier, Sequence[str]]:
+        """What to begin with, and where it lies: what is asked for most anywhere, else what was used last here."""
+        if self.sharing is not None and (keys := await self.sharing.hottest(limit)):
+            return Tier.REDIS, keys
+        return Tier.FILE, await self.file.newest(limit) if self.file is not None else ()
+
+    async def _bring(self, tier: Tier, key: str, memory: MemoryStore) -> None:
+        entry = await self._held(tier, key)
         if entry is not None:
-            if self._journal.ended(entry) is None:
-                memory.keep(entry)
+            memory.keep(entry)
             entry.body.close()
+
+    async def find(self, key: str) -> Entry | None:
+        """What memory or the file tier holds under `<h>` or `<h>.<variant>`, if no purge ended it."""
+        held = self.memory.peek(key) if self.memory is not None else None
+        if held is not None and self._journal.ended(held.entry) is None:
+            return held.entry
+        return await self._held(Tier.FILE, key)
+
+    async def _held(self, tier: Tier, key: str) -> Entry | None:
+        if tier not in self.all:
+            return None
+        hash_, _, variant = key.partition(".")
+        entry = await self.all[tier].get(hash_, lambda variants: _among(variants, variant))
+        if entry is not None and self._journal.ended(entry) is not None:
+            entry.body.close()
+            return None
+        return entry
+
+    async def close(self) -> None:
+        await self.tiered.close()
+        if self.sharing is not None:
+            await self.sharing.close()
 
     def record(self) -> Recording:
         """An empty recording, that may spool beside the file tier."""
@@ -91,13 +127,16 @@ class Tiers:
         memory, file = self._settings.memory, self._settings.file
         if (near := self.memory) is not None:
             figures[Tier.MEMORY] = TierFigures(near.entries, near.bytes, memory.max_bytes, near.evictions)
+        if (redis := self.sharing.now() if self.sharing is not None else None) is not None:
+            counters.tiers[Tier.REDIS].errors = redis.errors
+            figures[Tier.REDIS] = TierFigures(redis.keys, redis.memory, 0, redis.evictions, redis.reason)
         if (far := self.file) is not None:
             guarded = self.all.get(Tier.FILE)
             counters.tiers[Tier.FILE].errors = guarded.errors if isinstance(guarded, Guarded) else 0
             figures[Tier.FILE] = TierFigures(far.entries, far.bytes, file.max_bytes, far.evictions, self._off)
         elif file.on:
             figures[Tier.FILE] = TierFigures(max_bytes=file.max_bytes, off=self._off)
-        return Figures(figures, tuple(far.names()) if far is not None else ())
+        return Figures(figures, tuple(far.names()) if far is not None else (), redis=redis)
 
     def _promote(self, work: Coroutine[None, None, None]) -> object:
         return self._tasks.spawn(work, "promote")
@@ -112,3 +151,7 @@ class Tiers:
 
 def _among(variants: Iterable[Variant], wanted: str) -> str | None:
     return next((variant.id for variant in variants if variant.id == wanted), None)
+
+
+def _untold(health: Health, reason: str) -> None:
+    """Redis tells its own changes, once for all that use it."""

@@ -5,7 +5,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from socket import socket
@@ -16,8 +17,9 @@ from aiohttp import web
 from proxy import building
 from proxy.errors import ConfigError, StoreError
 from proxy.gateway import Gateway
+from proxy.invalidation.local import LocalLog
+from proxy.invalidation.parent_log import ParentLog
 from proxy.invalidation.ring import Ring, shared_memory
-from proxy.invalidation.worker_log import ParentLog
 from proxy.observe.counters import Counters
 from proxy.observe.figures import Figures, TierFigures
 from proxy.observe.logs import LineWriter, setup
@@ -37,6 +39,7 @@ from proxy.server.workers import Shares
 from proxy.settings import settings_from
 from proxy.settings.load import Loaded
 from proxy.settings.model import Settings
+from proxy.sharing import Link, tell_link
 from proxy.store.file_keeper import Keeper
 from proxy.tasks import end
 
@@ -96,23 +99,51 @@ async def _parent(loaded: Loaded, read: Callable[[], Loaded], public: Sequence[s
             common, keeper = replace(common, file_off=str(error)), None
     memory = shared_memory()
     shares = Shares(spread(public, size), spread(admin, size), memory)
-    kept = ParentLog(log, Ring(memory))
+    try:
+        async with _journal(settings, log, memory) as kept:
 
-    async def take(silent: Collection[int]) -> tuple[Counters, Figures]:
-        return desk.counted(silent), _kept(keeper, settings)
+            async def take(silent: Collection[int]) -> tuple[Counters, Figures]:
+                return desk.counted(silent), _kept(keeper, settings)
 
-    desk = Desk(
-        size,
-        "proxy.wiring:work",
-        shares,
-        kept,
-        loaded,
-        read=read,
-        common=common,
-        says={"take": take},
-        hears={"files": keeper.take} if keeper is not None else {"files": lambda changes: None},
-    )
-    signals = Signals()
+            desk = Desk(
+                size,
+                "proxy.wiring:work",
+                shares,
+                kept,
+                loaded,
+                read=read,
+                common=common,
+                says={"take": take},
+                hears={"files": keeper.take} if keeper is not None else {"files": lambda changes: None},
+            )
+            return await _supervise(desk, loaded, keeper, lambda: _announce(settings, public, common.token))
+    finally:
+        shares.close()
+
+
+@asynccontextmanager
+async def _journal(settings: Settings, log: LocalLog, memory: int) -> AsyncIterator[ParentLog]:
+    """The journal of all workers, shared with other instances where there is a Redis; closed with the block."""
+    link = Link(settings, tells=False) if settings.redis.enabled else None
+    shared = building.shared_log(settings, log, link) if link is not None else None
+    kept = ParentLog(log, Ring(memory), shared)
+    if link is not None and shared is not None:
+        shared.on_link = tell_link
+        link.server.start()
+        kept.start()
+    try:
+        yield kept
+    finally:
+        if shared is not None:
+            shared.on_link = lambda linked, reason: None
+        await kept.close()
+        if link is not None:
+            await link.server.close()
+
+
+async def _supervise(desk: Desk, loaded: Loaded, keeper: Keeper | None, announce: Callable[[], None]) -> int:
+    """Run the workers, and what the parent does beside, until SIGTERM; the exit code."""
+    settings, signals = loaded.settings, Signals()
     signals.listen()
     background = [reloads(signals, desk.reload)]
     if loaded.file is not None:
@@ -120,16 +151,14 @@ async def _parent(loaded: Loaded, read: Callable[[], Loaded], public: Sequence[s
     if keeper is not None:
         background.append(_sweep_for_ever(keeper, settings.cache.cleanup_interval))
     tasks = [asyncio.create_task(each) for each in background]
-    drain = Drain(settings.listen.drain_delay, settings.listen.drain)
     try:
-        return await desk.workers.run(signals, drain, lambda: _announce(settings, public, common.token))
+        drain = Drain(settings.listen.drain_delay, settings.listen.drain)
+        return await desk.workers.run(signals, drain, announce)
     finally:
         await end(tasks)
         signals.close()
         if keeper is not None:
             await keeper.close()
-        await kept.close()
-        shares.close()
 
 
 def _kept(keeper: Keeper | None, settings: Settings) -> Figures:
@@ -215,10 +244,7 @@ async def _run(
 
 def _warn(loaded: Loaded) -> None:
     """What the operator should know before the first request."""
-    settings = loaded.settings
     for warning in loaded.warnings:
         _log.warning("%s", warning)
-    if settings.redis.enabled:
-        _log.warning("redis.enabled: this version has no Redis tier yet; it serves from memory and files alone")
     if os.environ.get("AIOHTTP_NO_EXTENSIONS"):
         _log.warning("AIOHTTP_NO_EXTENSIONS is set: requests are read by aiohttp's slow and lenient parser")

@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from proxy.entry import Entry, Position
 from proxy.invalidation.chain import Chain, Fit, Record
-from proxy.invalidation.local import LEAP, LocalLog, compact_copy, restore
+from proxy.invalidation.lines import compact_copy, restore
+from proxy.invalidation.local import LEAP, LocalLog
 from proxy.invalidation.records import Kind, Purge, Told, decode, encode
 from tests.support.journal import entry, names_entry
 

@@ -18,7 +18,8 @@ import pytest
 
 from proxy.invalidation.disk import REWRITE_FROM
 from proxy.invalidation.journal import DEAD, Journal
-from proxy.invalidation.local import RETRY, LocalLog, compact_copy, record_line, replay
+from proxy.invalidation.lines import compact_copy, record_line, replay
+from proxy.invalidation.local import RETRY, LocalLog
 from proxy.invalidation.records import Kind
 from tests.support.journal import EPOCH, entry, journal_of, purge
 

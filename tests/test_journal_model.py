@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from proxy.entry import Entry
 from proxy.invalidation.journal import DEAD, SOFTS, Journal
-from proxy.invalidation.local import compact_copy, replay
+from proxy.invalidation.lines import compact_copy, replay
 from proxy.invalidation.records import Kind
 from tests.support.journal import EPOCH, Oracle, entry, purge
 

@@ -44,7 +44,7 @@ observe.merging observe.collector
 observe
 limits
 redis.errors redis.keys redis.breaker redis.budget
-redis.dial
+redis.dial redis.lag
 redis.reach
 redis.server
 redis.census redis.trial redis.hot redis.lease_lua
@@ -65,11 +65,13 @@ upstream
 invalidation.records
 invalidation.journal invalidation.course
 invalidation.ring invalidation.tie invalidation.disk
-invalidation.chain invalidation.stream_lua
+invalidation.chain invalidation.lines invalidation.stream_lua
 invalidation.local
 invalidation.stream
 invalidation.link invalidation.spread
-invalidation.shared invalidation.worker_log
+invalidation.shared
+invalidation.worker_log
+invalidation.parent_log
 invalidation.purges
 invalidation
 store
@@ -87,7 +89,7 @@ landing passes
 fetching
 flying
 pipeline
-server.peers server.replies server.uploads server.access_log server.tunnel
+server.peers server.replies server.interim server.uploads server.access_log server.tunnel
 server.requests
 server.front
 server.connections

@@ -3,6 +3,9 @@ invariant 11 (bounded series, bounded lines), no injection into logs. Rows 99, 1
 
 import io
 import logging
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -22,6 +25,7 @@ from proxy.observe.latency import BOUNDS, Histogram
 from proxy.observe.logs import LineWriter, json_line, printable, setup
 from proxy.outcome import Outcome, Tier, Verdict
 from proxy.reasons import Why
+from tests.support.process import environment
 
 seconds = st.floats(0, 2000, allow_nan=False)
 
@@ -254,3 +258,69 @@ def test_a_reader_that_left_is_no_error() -> None:
     writer.write(b"x")
     writer.close()
     assert writer.dropped == 1
+
+
+WRITES = """
+import sys
+from proxy.observe.logs import LineWriter
+writer = LineWriter(sys.stdout.buffer)
+for number in range(int(sys.argv[2])):
+    writer.write(sys.argv[1].encode() * (100 + number % 150))
+print("begun", file=sys.stderr, flush=True)
+writer.close(30)
+"""
+
+
+def test_lines_of_several_processes_on_one_pipe_stay_whole() -> None:
+    read, write = os.pipe()
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITES, letter, "5000"], stdout=write, stderr=subprocess.PIPE, env=environment({})
+        )
+        for letter in "abc"
+    ]
+    os.close(write)
+    for writer in writers:
+        assert writer.stderr is not None
+        with writer.stderr as said:
+            assert said.readline() == b"begun\n"
+    taken: list[bytes] = []
+    while got := os.read(read, 1000):  # by little, so that it is full and all of them wait
+        taken.append(got)
+    os.close(read)
+    lines = b"".join(taken).split(b"\n")
+    assert [writer.wait(20) for writer in writers] == [0, 0, 0]
+    assert lines.pop() == b""
+    assert len(lines) == 15_000
+    assert all(len(set(line)) == 1 for line in lines)
+
+
+class Pieces(io.BytesIO):
+    """A stream that takes nothing until it may, and remembers what was flushed at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+        self.pieces: list[bytes] = []
+
+    def write(self, data: object) -> int:
+        self.go.wait(20)
+        return super().write(data)  # type: ignore[arg-type]
+
+    def flush(self) -> None:
+        self.pieces.append(self.getvalue())
+        self.seek(0)
+        self.truncate()
+
+
+def test_what_a_pipe_takes_whole_goes_together_and_a_longer_line_alone() -> None:
+    stream = Pieces()
+    writer = LineWriter(stream)
+    sizes = [1, 1, 5000, 1, 4093, 1, 4095, 1]
+    for size in sizes:
+        writer.write(b"x" * size)
+    stream.go.set()
+    writer.close(20)
+    assert b"".join(stream.pieces) == b"".join(b"x" * size + b"\n" for size in sizes)
+    assert [len(piece) for piece in stream.pieces if len(piece) > 4096] == [5001]
+    assert len(stream.pieces) <= 6  # the first may have gone before the second came

@@ -232,18 +232,18 @@ async def test_a_purge_holds_before_it_is_counted(bench: Bench) -> None:
 
 async def test_receipts_are_kept_for_an_hour_and_bounded(bench: Bench) -> None:
     first = await bench.purger.purge(parse_purge({"tag": "t"}))
-    assert bench.purger.receipt(first.id) == first
-    assert bench.purger.receipt("unknown") is None
+    assert await bench.purger.receipt(first.id) == first
+    assert await bench.purger.receipt("unknown") is None
     bench.ticked += RECEIPT_LIFE - 1
     second = await bench.purger.purge(parse_purge({"tag": "t"}))
-    assert bench.purger.receipt(first.id) == first
+    assert await bench.purger.receipt(first.id) == first
     bench.ticked += 1
-    assert bench.purger.receipt(first.id) is None
+    assert await bench.purger.receipt(first.id) is None
     for _ in range(RECEIPTS - 1):
         await bench.purger.purge(parse_purge({"tag": "t"}))
-    assert bench.purger.receipt(second.id) == second
+    assert await bench.purger.receipt(second.id) == second
     await bench.purger.purge(parse_purge({"tag": "t"}))
-    assert bench.purger.receipt(second.id) is None
+    assert await bench.purger.receipt(second.id) is None
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,21 @@ def test_a_reader_that_was_overtaken_is_told_and_goes_on(fd: int) -> None:
     assert view.read() == [b"y"]
 
 
+def test_a_reader_goes_where_it_is_told(fd: int) -> None:
+    ring, view = Ring(fd), RingView(fd, 0)
+    ring.write(1, b"one")
+    second = ring.written
+    ring.write(2, b"two")
+    assert view.read() == [b"one", b"two"]
+    view.go(second)
+    assert view.behind
+    assert view.read() == [b"two"]
+    for number in range(3, 10):
+        ring.write(number, b"x" * 1000)
+    view.go(second)
+    assert view.read() is None
+
+
 def test_what_was_damaged_is_lost_and_not_read(fd: int) -> None:
     """Nobody damages it; this stands for a machine on which bytes come later than the word that announces them."""
     ring, view = Ring(fd), RingView(fd, 0)

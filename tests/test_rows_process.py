@@ -242,7 +242,7 @@ async def test_no_password_is_in_the_log_or_on_a_page() -> None:
         origin.answer("/a", body=lambda request: (request.header("x-service-key") or "").encode())
         assert (await gateway.get("/a")).body == b"hunter-three"
         pages = [await gateway.admin("GET", page) for page in ("/config", "/stats", "/redis/health", "/metrics")]
-        assert [page.status for page in pages] == [200] * 4
+        assert [page.status for page in pages] == [200, 200, 503, 200]  # there is no Redis here
         assert pages[0].json["settings"]["redis"]["username"] == "cachegate"
         said = gateway.log + "".join(page.body.decode() for page in pages)
         assert not re.search(f"hunter-(two|three)|{TOKEN}", said)

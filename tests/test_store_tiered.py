@@ -378,3 +378,18 @@ async def test_a_purged_large_entry_gives_its_file_back(tmp_path: Path) -> None:
     assert await tiers.far(entry().hash, any_variant, {}) is None
     assert len(os.listdir("/dev/fd")) == before
     await tiers.close()
+
+
+async def test_nothing_is_found_while_purges_may_have_come_that_are_not_known_here() -> None:
+    world, blind = World(), [False]
+    far: list[tuple[Tier, Store]] = [(Tier.FILE, world.file)]
+    tiers = Tiered(world.memory, far, world.log, clock=world.clock, spawn=world.spawn, blind=lambda: blind[0])
+    await tiers.put(entry())
+    blind[0] = True
+    assert tiers.blind
+    assert tiers.near(entry().hash, any_variant) is None
+    assert await tiers.far(entry().hash, any_variant, {}) is None
+    await tiers.put(entry("/later"))  # whoever sees again finds what was kept meanwhile
+    blind[0] = False
+    assert tiers.near(entry().hash, any_variant) is not None
+    assert tiers.near(entry("/later").hash, any_variant) is not None

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from proxy.errors import CachegateError
 from proxy.invalidation.journal import DEAD
 from proxy.invalidation.local import LocalLog
-from proxy.invalidation.records import Kind, Purge
+from proxy.invalidation.parent_log import ParentLog
+from proxy.invalidation.records import Kind
 from proxy.invalidation.ring import CAPACITY, Ring, shared_memory
-from proxy.invalidation.worker_log import ParentLog, Snapshot, WorkerLog
+from proxy.invalidation.worker_log import Snapshot, WorkerLog
+from tests.support.direct import Direct
 from tests.support.entries import entry
 from tests.support.journal import purge
 
@@ -35,17 +37,6 @@ class Instance:
         return self.workers[-1]
 
 
-@dataclass
-class Direct:
-    parent: ParentLog
-
-    async def append(self, purge: Purge) -> int:
-        return self.parent.append(purge)
-
-    async def kept(self, number: int) -> bool:
-        return await self.parent.kept(number)
-
-
 @asynccontextmanager
 async def instance(path: Path | None = None, *, capacity: int = CAPACITY) -> AsyncIterator[Instance]:
     local = LocalLog(path)
@@ -56,7 +47,7 @@ async def instance(path: Path | None = None, *, capacity: int = CAPACITY) -> Asy
         yield made
     finally:
         for worker in made.workers:
-            worker.close()
+            await worker.close()
         await made.parent.close()
         os.close(fd)
 

@@ -1,6 +1,8 @@
 """What lies in store, for the admin pages: listed, found by a shortened key, and cleared tier by tier."""
 
+import asyncio
 import heapq
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import NamedTuple, TypedDict
@@ -14,6 +16,7 @@ from proxy.store import Store
 from proxy.store.memory import MemoryStore
 from proxy.store.tiered import Tiered
 
+STRIDE = 100  # entries of a walk that is in no hurry between two rests
 SOME = 8  # entries that tell that a short key is ambiguous
 
 
@@ -150,6 +153,25 @@ class Inventory:
     def _rule(self, entry: Entry) -> Rule:
         table = self._table()
         return next((rule for rule in table.rules if rule.name == entry.rule), table.unmatched)
+
+
+async def emptied(store: Store, pattern: PathPattern) -> int:
+    """Delete what fits from a store that may hold millions, as it comes by; how many entries went. StoreError as the
+    store's. Half of the time goes to whoever wants an answer meanwhile."""
+    went = 0
+    fitting: list[str] = []
+    began = time.monotonic()
+    number = 0
+    async for entry in store.scan():
+        number += 1
+        if pattern.match(entry.parts.host, entry.parts.path):
+            fitting.append(entry.key)
+        if number % STRIDE == 0:
+            went += sum(await asyncio.gather(*(store.delete(key) for key in fitting)))
+            fitting.clear()
+            await asyncio.sleep(time.monotonic() - began)
+            began = time.monotonic()
+    return went + sum(await asyncio.gather(*(store.delete(key) for key in fitting)))
 
 
 class _Most:

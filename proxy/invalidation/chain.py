@@ -65,7 +65,7 @@ class Ledger(Protocol):
         ...
 
     def distrust(self, purge: Purge) -> None:
-        """Apply what stands in no record."""
+        """Apply what stands in no record and is of no concern to others, in one step with the tie as it is now."""
         ...
 
     def keep_tie(self) -> None:
@@ -180,12 +180,11 @@ class Chain:
     def skip(self, prior: int) -> None:
         """There is a hole, up to record `prior`."""
         log = self._log
-        log.distrust(EVERYTHING)
         self.settled(hole=True)
         log.tie.owe_again(self._own(self._history))
         log.tie.enter(self.epoch, prior, log.journal.head)
         self._history = History(self.epoch, prior, self._records)
-        log.keep_tie()
+        log.distrust(EVERYTHING)
 
     def take(self, record: Record) -> bool:
         """Apply the next record; whether it brought anything new."""

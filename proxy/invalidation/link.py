@@ -69,6 +69,7 @@ class Link:
     async def keep(self) -> None:
         """Read for as long as we live."""
         tries = 0
+        await self._stream.asked()
         while True:
             try:
                 await self._follow()

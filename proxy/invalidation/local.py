@@ -16,20 +16,17 @@ line, a new epoch begins, in which everything fetched before is dead. When it ca
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-from zlib import crc32
-
-import orjson
+from typing import Any
 
 from proxy.invalidation.course import NEVER
 from proxy.invalidation.disk import Disk
 from proxy.invalidation.journal import Journal
+from proxy.invalidation.lines import compact_copy, line, record_line, restore
 from proxy.invalidation.records import Appended, Purge
 from proxy.invalidation.tie import Tie
 
-FORMAT = 1
 LEAP = 1 << 32  # more numbers than are ever given between two syncs
 RETRY = 5.0  # seconds between attempts to bring back a file that could not be written
 LAZY = 1.0  # seconds that what can be read again from elsewhere may wait for its sync
@@ -39,7 +36,8 @@ class LocalLog:
     """Applies purges to `journal` and keeps them in the file at `path`; None: in memory only.
 
     The directory is made when it is missing. `durable` tells whether purges outlive this process, `reason` why not.
-    `shares`: other instances have to be told of what is appended. `on_read` hears of each purge that was not.
+    `shares`: other instances have to be told of what is appended. `on_read` hears of each purge that was not, `on_line`
+    of every line as soon as what it says holds, whether there is a file or not.
     """
 
     def __init__(
@@ -63,6 +61,7 @@ class LocalLog:
         self.journal = Journal(_new_epoch(), records)
         self.tie = Tie()
         self.on_read: Callable[[int, Purge], None] = lambda seq, purge: None
+        self.on_line: Callable[[bytes], None] = lambda line: None
         self.instance = secrets.token_hex(2)
         self.durable = False
         self.reason = "not opened" if path else "no directory for the journal"
@@ -89,8 +88,9 @@ class LocalLog:
     def append(self, purge: Purge) -> Coroutine[Any, Any, bool]:
         """Apply the purge, now; awaited, True once it is on disk, False when it will not outlive this process."""
         seq = self.journal.append(purge)
+        overflows = self._shares and self.tie.owe(seq, purge)
         self._note(record_line(seq, purge, unsent=self._shares))
-        if self._shares and self.tie.owe(seq, purge):
+        if overflows:
             self.keep_tie()
         return self.kept(seq)
 
@@ -117,25 +117,26 @@ class LocalLog:
         owed = [name for name in sent if name in self.tie.unsent]
         since = min(since, first if applied else NEVER)
         self.tie.read(number, since, owed)
-        self._note(_line({"read": number, "applied": applied, "sent": owed, "since": since}), soon=True)
+        self._note(line({"read": number, "applied": applied, "sent": owed, "since": since}), soon=True)
         for seq, purge in applied:
             self.on_read(seq, purge)
         return first
 
     def distrust(self, purge: Purge) -> None:
-        """Apply what stands in no record and is of no concern to others."""
+        """See `invalidation.chain.Ledger`."""
         seq = self.journal.append(purge)
-        self._note(record_line(seq, purge), soon=True)
+        self._note(line({"tie": self.tie.to_json(), "seq": seq, "purge": purge}), soon=True)
         self.on_read(seq, purge)
 
     def keep_tie(self) -> None:
         """Write the tie as it is now."""
-        self._note(_line({"tie": self.tie.to_json()}), soon=True)
+        self._note(line({"tie": self.tie.to_json()}), soon=True)
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def _note(self, line: bytes, *, soon: bool = False) -> None:
         """Have it written with what comes next, or `soon` though nothing does."""
+        self.on_line(line)
         if self._disk is None:
             return
         self._pending.append(line)
@@ -199,76 +200,3 @@ class LocalLog:
 
 def _new_epoch() -> int:
     return secrets.randbits(52) + 1  # never that of NOWHERE, and exact in every JSON
-
-
-def compact_copy(journal: Journal, tie: Tie | None = None) -> Iterator[bytes]:
-    """The file of a journal, in chunks: the head line, then the fewest records that give the same answers. The tie is
-    copied now, the journal must not change."""
-    head = {"journal": FORMAT, "epoch": journal.epoch, "head": journal.head, "floor": journal.floor}
-    start = _line(head) + (_line({"tie": tie.to_json()}) if tie is not None and (tie.courses or tie.unsent) else b"")
-
-    def chunks() -> Iterator[bytes]:
-        yield start
-        records = journal.compacted()
-        for first in range(0, len(records), 1000):
-            yield b"".join(record_line(seq, purge) for seq, purge in records[first : first + 1000])
-
-    return chunks()
-
-
-def record_line(seq: int, purge: Purge, *, unsent: bool = False) -> bytes:
-    """One line of the file."""
-    return _line({"seq": seq, "purge": purge} | ({"unsent": True} if unsent else {}))
-
-
-class Kept(NamedTuple):
-    """What the lines of a file make up."""
-
-    journal: Journal
-    tie: Tie
-
-
-def replay(data: bytes, records: int = 100_000) -> Journal | None:
-    """The journal of a file; see `restore`."""
-    kept = restore(data, records)
-    return kept.journal if kept else None
-
-
-def restore(data: bytes, records: int = 100_000) -> Kept | None:
-    """What a file holds; None when it is damaged. An unfinished last line was not acknowledged: it is left out."""
-    *lines, _unfinished = data.split(b"\n")
-    try:
-        first, *rest = map(_unline, lines)
-        if first["journal"] != FORMAT:
-            return None
-        kept = Kept(Journal(first["epoch"], records, head=first["head"], floor=first["floor"]), Tie())
-        latest = 0
-        for line in rest:
-            if "tie" in line:
-                kept = Kept(kept.journal, Tie.from_json(line["tie"]))
-            applied = line["applied"] if "read" in line else [(line["seq"], line["purge"])] if "seq" in line else ()
-            for seq, content in applied:
-                if seq < latest:
-                    return None
-                latest = seq
-                kept.journal.apply(seq, Purge.from_json(content))
-                if "unsent" in line:
-                    kept.tie.owe(seq, Purge.from_json(content))
-            if "read" in line:
-                kept.tie.read(line["read"], line["since"], line["sent"])
-    except (ValueError, KeyError, TypeError, IndexError):
-        return None
-    return kept
-
-
-def _line(content: dict[str, Any]) -> bytes:
-    raw = orjson.dumps(content)
-    return b"%08x %b\n" % (crc32(raw), raw)
-
-
-def _unline(line: bytes) -> dict[str, Any]:
-    checksum, _, raw = line.partition(b" ")
-    if checksum != b"%08x" % crc32(raw):
-        raise ValueError("damaged line")
-    content: dict[str, Any] = orjson.loads(raw)
-    return content

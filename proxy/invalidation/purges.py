@@ -113,12 +113,8 @@ class Log(Protocol):
 class Others(Protocol):
     """The other instances, as far as purges of this one have spread to them."""
 
-    async def spread(self, id: str) -> Spread:
-        """When all have applied it, or after a while."""
-        ...
-
-    def told(self, id: str) -> Spread:
-        """As things are now."""
+    async def spread(self, id: str, seconds: float = 1.0) -> Spread:
+        """When all have applied it, or after so many seconds."""
         ...
 
 
@@ -201,7 +197,7 @@ class Purger:
             self._on_purge(purge)
         await asyncio.gather(*(each.kept for each in applied))
 
-    def receipt(self, id: str) -> Receipt | None:
+    async def receipt(self, id: str) -> Receipt | None:
         """A receipt again, for RECEIPT_LIFE seconds."""
         self._forget_old_receipts()
         kept = self._receipts.get(id)
@@ -209,8 +205,9 @@ class Purger:
             return None
         at, receipt = kept
         if self._others is not None and not receipt.complete:
-            receipt = replace(receipt, **self._others.told(id)._asdict())
-            self._receipts[id] = at, receipt
+            receipt = replace(receipt, **(await self._others.spread(id, 0.0))._asdict())
+            if id in self._receipts:
+                self._receipts[id] = at, receipt
         return receipt
 
     async def _apply(self, purge: Purge) -> Receipt:

@@ -32,6 +32,8 @@ class Word(IntEnum):
     OLDEST = 1
     NUMBER = 2
     DURABLE = 3  # 1 while purges outlive the instance
+    LINKED = 4  # until when it is proven that nothing told elsewhere is missing; 0: it is not
+    UNLINKED = 5  # since when that was not so, the last time; both are monotonic microseconds
 
 
 def shared_memory(capacity: int = CAPACITY) -> int:
@@ -59,7 +61,8 @@ class Ring:
         return self._words[Word.WRITTEN]
 
     def set(self, word: Word, value: int) -> None:
-        """Let every reader know; a record that is written later is seen no earlier."""
+        """Let every reader know; what is written later is seen no earlier, what was written before no later."""
+        _fence()
         self._words[word] = value
 
     def fits(self, content: bytes) -> bool:
@@ -102,7 +105,14 @@ class RingView:
         return self._words[Word.WRITTEN] != self._at
 
     def get(self, word: Word) -> int:
-        return self._words[word]
+        """What `behind` says afterwards is no older."""
+        value = self._words[word]
+        _fence()
+        return value
+
+    def go(self, at: int) -> None:
+        """Read on from this position, wherever that is."""
+        self._at = at
 
     def read(self) -> list[bytes] | None:
         """What was written since the last time; None when some of that is lost for this reader, which then goes on

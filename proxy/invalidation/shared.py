@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from proxy.entry import Entry, Position
 from proxy.invalidation.chain import Chain, Record
@@ -51,6 +51,18 @@ class Bell:
                 await event.wait()
 
 
+class Proof(NamedTuple):
+    """`until`: when the last proof that nothing is missing here is too old, 0 for none; `unlinked`: since when there
+    was none, the last time. Both in monotonic seconds."""
+
+    until: float
+    unlinked: float
+
+    def blind(self, now: float) -> bool:
+        """Whether that was too long ago for a strict instance to trust its own tiers."""
+        return now >= self.until and now - max(self.unlinked, self.until) >= BLIND
+
+
 class SharedLog:
     """`log` is an opened local log that `shares`; `close` closes it. `records` bounds the stream. `on_link` hears when
     the link is there and when it is not, with the reason. `wall` is wall time, `clock` monotonic, both in seconds."""
@@ -63,14 +75,14 @@ class SharedLog:
         *,
         records: int = 100_000,
         strict: bool = False,
-        on_link: Callable[[bool, str], None] = lambda linked, reason: None,
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log = log
         self._server = server
         self._strict = strict
-        self._on_link = on_link
+        self.on_link: Callable[[bool, str], None] = lambda linked, reason: None
+        self.on_proof: Callable[[], None] = lambda: None
         self._clock = clock
         self._stream = Stream(server, names, records)
         self._chain = Chain(log, wall, lambda: secrets.token_hex(8))
@@ -143,10 +155,18 @@ class SharedLog:
         return "" if self.linked else self._link.reason
 
     @property
+    def proof(self) -> Proof:
+        return Proof(self._link.proven_until if self._link.joined else 0.0, self._unlinked)
+
+    @property
+    def strict(self) -> bool:
+        """Whether it is `blind` after a while without a link."""
+        return self._strict
+
+    @property
     def blind(self) -> bool:
         """Whether a strict instance was cut off for too long to trust its own tiers."""
-        since = max(self._unlinked, self._link.proven_until)
-        return self._strict and not self.linked and self._clock() - since >= BLIND
+        return self._strict and self.proof.blind(self._clock())
 
     @property
     def unsent(self) -> int:
@@ -192,6 +212,7 @@ class SharedLog:
         """Link, and go on trying; needs a running loop."""
         if not self._tasks:
             self._unlinked = self._clock()
+            self._changed()
             loops = (self._link.keep, self._send_on, self._beat_on, self._poll_on)
             self._tasks = [asyncio.create_task(self._always(loop), name="journal link") for loop in loops]
 
@@ -240,14 +261,16 @@ class SharedLog:
             self._numbers.all_told(self._chain.last)
 
     def _changed(self) -> None:
-        """Tell a change of the link once."""
-        if (linked := self.linked) is not self._was_linked:
+        """Tell a change of the link once, and each proof of it."""
+        if changed := (linked := self.linked) is not self._was_linked:
             self._was_linked = linked
             if not linked:
                 self._unlinked = self._clock()
                 if self._link.joined:
                     self._link.reason = "no sign of life from Redis"
-            self._on_link(linked, self.reason)
+        self.on_proof()
+        if changed:
+            self.on_link(linked, self.reason)
         self._moved.ring()
 
     # -- sending ---------------------------------------------------------------------------------------------------

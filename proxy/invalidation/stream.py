@@ -17,6 +17,7 @@ from proxy.redis.server import Server
 LIFE = 30 * 86400  # seconds that the keys outlive the last instance
 FORGET = 86_400_000_000  # microseconds after its last sign of life that an instance is forgotten
 BLOCK = 1.0  # seconds that a read waits for a record
+START = 5.0  # seconds that the first try may take
 BATCH = 256  # records of one read
 LEAST = 1000  # records of the stream: more than are sent at once
 
@@ -45,6 +46,10 @@ class Stream:
         self._server = server
         self._keys = [names.stream, names.instances]
         self._records = max(records, LEAST)
+
+    async def asked(self) -> None:
+        """Wait until the server was tried, so that a start does not begin with a failure and its pause."""
+        await self._server.looked(START)
 
     async def look(self) -> Look:
         at, epoch, last, beats = await self._server.script(LOOK, self._keys, write=False)

@@ -1,15 +1,18 @@
 """Log lines: made where they arise, written by a thread of their own: a slow reader of our output delays nobody.
 
-A record is one line whatever it holds: control characters are escaped, in text and in JSON.
+A record is one line whatever it holds: control characters are escaped, in text and in JSON. Several workers write to
+one pipe; of what is longer than PIPE_BUF it may take a part, and then another's lines (POSIX write), so lines go in
+pieces that are not. A line that is longer itself goes alone.
 """
 
 import logging
 import queue
 import re
+import select
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import BinaryIO, Literal
 
@@ -71,11 +74,25 @@ class LineWriter:
             self._flush(batch)
 
     def _flush(self, batch: list[bytes]) -> None:
-        try:
-            self._stream.write(b"\n".join(batch) + b"\n")
-            self._stream.flush()
-        except (OSError, ValueError):  # nobody reads any more; there is no other place to say so
-            self.dropped += len(batch)
+        for piece in _pieces(batch):
+            try:
+                self._stream.write(b"".join(piece))
+                self._stream.flush()
+            except (OSError, ValueError):  # nobody reads any more; there is no other place to say so
+                self.dropped += len(piece)
+
+
+def _pieces(batch: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """The lines with their ends, as many at once as a pipe takes whole."""
+    piece: list[bytes] = []
+    size = 0
+    for line in batch:
+        if piece and size + len(line) + 1 > select.PIPE_BUF:
+            yield piece
+            piece, size = [], 0
+        piece.append(line + b"\n")
+        size += len(line) + 1
+    yield piece
 
 
 class LineHandler(logging.Handler):

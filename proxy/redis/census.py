@@ -10,9 +10,12 @@ from redis.asyncio import RedisCluster
 
 from proxy.redis.errors import RedisError, translated
 from proxy.redis.server import Server
+from proxy.tasks import end
 
 FRESH = 2.0  # seconds that what was seen is good enough
 REST = 10.0  # times as long as a look took nobody looks again
+_COUNTS = ("clients", "memory", "stats")  # sections that can be added up
+_ONES_OWN = ("_human", "_time")  # endings of what says nothing of several
 _SECRET = ("pass", "auth", "user", "secret", "executable", "config_file")
 
 
@@ -46,8 +49,7 @@ class Census:
 
     async def close(self) -> None:
         if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+            await end([self._looking])
 
     async def _look(self) -> None:
         began = time.monotonic()
@@ -69,8 +71,9 @@ class Census:
 
 
 async def info(server: Server, section: str) -> dict[str, Any]:
-    """A section of INFO, parsed and without secrets; of a cluster, numbers are added up over its primaries. RedisError
-    when Redis cannot say."""
+    """A section of INFO, parsed and without secrets. Of a cluster: what its primaries count is added up and what they
+    agree on stands as it is; a section that is about each node stands under its address. RedisError when Redis cannot
+    say."""
     client = server.client
     try:
         if not isinstance(client, RedisCluster):
@@ -78,8 +81,12 @@ async def info(server: Server, section: str) -> dict[str, Any]:
         said = await client.info(section, target_nodes=RedisCluster.PRIMARIES)
     except Exception as error:
         raise translated(error) from error
-    nodes = list(said.values()) if said and all(isinstance(one, dict) for one in said.values()) else [said]
-    return _public(_added(nodes) if section != "keyspace" else _added_keyspace(nodes))
+    nodes = said if said and all(isinstance(one, dict) for one in said.values()) else {"": said}  # of one: itself
+    if section == "keyspace":
+        return _added_keyspace(list(nodes.values()))
+    if section in _COUNTS:
+        return _public(_added(list(nodes.values())))
+    return {"nodes": {name: _public(one) for name, one in nodes.items()}}
 
 
 async def ping(server: Server) -> float:
@@ -94,12 +101,16 @@ def _public(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _added(nodes: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """The sums of whole numbers, and what else is the same everywhere: of texts and shares there is no sum."""
     added: dict[str, Any] = {}
-    for node in nodes:
-        for name, value in node.items():
-            known = added.get(name)
-            numbers = isinstance(value, int) and isinstance(known, int)
-            added[name] = known + value if numbers else value if known is None else known
+    for name, value in nodes[0].items():
+        if len(nodes) > 1 and name.endswith(_ONES_OWN):
+            continue
+        values = [node.get(name) for node in nodes]
+        if all(isinstance(each, int) for each in values):
+            added[name] = sum(values)
+        elif all(each == value for each in values):
+            added[name] = value
     return added
 
 

@@ -33,7 +33,7 @@ def dial(address: Address, mode: Mode, patience: Patience) -> Client:
             nodes = [ClusterNode(host, port) for host, port in address.nodes]
             return RedisCluster(
                 startup_nodes=nodes,
-                load_balancing_strategy=LoadBalancingStrategy.ROUND_ROBIN if address.replicas else None,
+                load_balancing_strategy=LoadBalancingStrategy.ROUND_ROBIN_REPLICAS if address.replicas else None,
                 require_full_coverage=False,
                 **options,
             )

@@ -100,6 +100,7 @@ class Leases:
         self._waking = Waking(server, names.landed)
         self._held: set[Held] = set()
         self._owed: set[asyncio.Task[None]] = set()
+        self._forsaken: set[str] = set()  # tokens of ours under which nobody fetches, whatever Redis says
         self._renewing: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -136,7 +137,7 @@ class Leases:
         except Refused:
             return None
         except BaseException as error:  # Redis may have obeyed, or do so while the take is not late
-            self._owe(self._tell(name, token, "", self._lua.late))
+            self._owe(token, self._untake(name, token))
             if isinstance(error, RedisError):
                 return None
             raise
@@ -145,6 +146,8 @@ class Leases:
                 held = Held(int(word), seen, name, token, _end=self._end)
                 self._held.add(held)
                 return held
+            case "held" if word[1:] in self._forsaken:
+                return None
             case "held":
                 return Elsewhere(name, word, self._lua, self._waking, self._pauses)
             case "learnt":
@@ -172,22 +175,30 @@ class Leases:
         try:
             await self._lua.end(held.name, held.token, learnt)
         except BaseException as error:
-            self._owe(self._tell(held.name, held.token, learnt, 0.0))
+            self._owe(held.token, self._tell(held.name, held.token, learnt))
             if not isinstance(error, RedisError):
                 raise
 
-    def _owe(self, telling: Coroutine[Any, Any, None]) -> None:
+    def _owe(self, token: str, telling: Coroutine[Any, Any, None]) -> None:
         """So that nobody waits for a lease that has no holder. Past the bound it expires, as it would anyway."""
         if self._closed or len(self._owed) >= MAX_OWED:
             telling.close()
             return
         task = asyncio.create_task(telling)
         self._owed.add(task)
+        self._forsaken.add(token)
         task.add_done_callback(self._owed.discard)
+        task.add_done_callback(lambda _: self._forsaken.discard(token))
 
-    async def _tell(self, name: str, token: str, learnt: str, after: float) -> None:
+    async def _untake(self, name: str, token: str) -> None:
+        """Give back what was taken, should it have been; and once more when it cannot happen any more."""
+        with suppress(RedisError):
+            await self._lua.end(name, token, "")
+        await asyncio.sleep(self._lua.late)
+        await self._tell(name, token, "")
+
+    async def _tell(self, name: str, token: str, learnt: str) -> None:
         """Tell Redis that a lease is over, unless it expires first."""
-        await asyncio.sleep(after)
         for _ in range(math.ceil(self._seconds / TRIES_EVERY)):
             with suppress(RedisError):
                 await self._lua.end(name, token, learnt)

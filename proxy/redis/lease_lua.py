@@ -12,7 +12,8 @@ from proxy.redis.server import Script, Server
 SLACK = 1.0  # seconds that our idea of Redis's clock may be wrong by
 WAITING = 10.0  # seconds that somebody counts as waiting after he looked
 
-# Keys: lease, waiting, record, index. What is no lease of ours there, or would stay for ever, is overwritten; a fence
+# Keys: lease, waiting, record, index. What is no lease of ours there, or would stay for ever, is overwritten, and so is
+# what this very take left when its answer was lost, for the client asks twice where a connection broke; a fence
 # from 2^53, which Lua cannot count up, is not by us. In Redis 6 an error passes whole only if returned.
 _TAKE = Script("""
 local value, life, waiting, latest = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
@@ -20,7 +21,7 @@ local time = redis.call('TIME')
 local fence = time[1] * 1000000 + time[2]
 if fence > latest then return {'late', string.format('%.0f', fence)} end
 local there = redis.pcall('GET', KEYS[1])
-if type(there) == 'string' and redis.call('PTTL', KEYS[1]) ~= -1 then
+if type(there) == 'string' and there ~= value and redis.call('PTTL', KEYS[1]) ~= -1 then
   if string.sub(there, 1, 1) == 'l' then return {'learnt', string.sub(there, 2)} end
   redis.pcall('SET', KEYS[2], '1', 'PX', waiting)
   return {'held', there}

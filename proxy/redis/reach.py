@@ -1,10 +1,13 @@
 """Connect, and learn what is at the other end: a client made for one server would be lost in a cluster."""
 
+import re
 from typing import NamedTuple
 
 from proxy.redis.address import Address, Mode
 from proxy.redis.dial import Client, Patience, dial, hang_up
-from proxy.redis.errors import Away, Refused, translated
+from proxy.redis.errors import Away, Refused, Slow, translated
+
+_HUNG_UP = re.compile("closed by server|reset by peer", re.IGNORECASE)
 
 
 class Reached(NamedTuple):
@@ -26,10 +29,24 @@ async def reach(address: Address, patience: Patience) -> Reached:
             client = dial(address, Mode.CLUSTER, patience)
             await client.initialize()
         seconds, micros = await client.time()
+    except Exception as error:
+        await hang_up(client)
+        raise _about_tls(error, address) from error
     except BaseException:
         await hang_up(client)
         raise
     return Reached(client, mode, seconds + micros / 1e6)
+
+
+def _about_tls(error: Exception, address: Address) -> Exception:
+    """Two ends of which one alone speaks TLS understand nothing: a server waits for more, or hangs up."""
+    match failure := translated(error):
+        case Slow() if address.tls:
+            return Slow(f"{failure.reason}; does it speak TLS? redis:// is without")
+        case Away() if not address.tls and not address.unix and _HUNG_UP.search(failure.reason):
+            return Away(f"{failure.reason.rstrip('.')}; does it want TLS? rediss:// is with it")
+        case _:
+            return failure
 
 
 async def _found(client: Client, wanted: Mode) -> Mode:

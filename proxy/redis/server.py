@@ -17,6 +17,7 @@ from proxy.redis.breaker import Breaker, pause
 from proxy.redis.budget import spending
 from proxy.redis.dial import Client, Patience, dial, hang_up
 from proxy.redis.errors import Away, RedisError, Refused, Slow, translated
+from proxy.redis.lag import Lag
 from proxy.redis.reach import reach
 from proxy.tasks import end
 
@@ -76,6 +77,7 @@ class Server:
         self._client: Client | None = None
         self._queue: list[_Asked] = []
         self._sending: set[asyncio.Task[None]] = set()
+        self._lag = Lag(lambda: bool(self._sending), patience.connect + patience.read)
         self._pipelines = asyncio.Semaphore(patience.pool)
         self._keeper: asyncio.Task[None] | None = None
         self._looked = asyncio.Event()  # the first try has ended, either way
@@ -200,6 +202,7 @@ class Server:
             task = asyncio.create_task(self._send(batch))
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
+        self._lag.watch()
 
     async def _send(self, batch: Sequence[_Asked]) -> None:
         began = self._clock()
@@ -254,11 +257,15 @@ class Server:
 
     def _failed(self, error: RedisError) -> None:
         self.errors += 1
+        if isinstance(error, Slow) and self._lag.lately:
+            return
         if self.usable and self._breaker.failed(timeout=isinstance(error, Slow)):
             self._become(State.CLOSED, error.reason)
             self._lost.set()
 
     def _refused(self, error: Refused) -> None:
+        if error.word == "NOSCRIPT":  # how it says that it wants the script whole
+            return
         self.errors += 1
         if error.word == "MOVED" and self.mode is not Mode.CLUSTER:
             self._become(State.CLOSED, "it is a cluster")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.errors import ConfigError
-from proxy.invalidation.worker_log import ParentLog
+from proxy.invalidation.parent_log import ParentLog
 from proxy.observe.counters import Counters
 from proxy.server.bus import BusError, Ears
 from proxy.server.member import RELOAD
@@ -105,6 +105,7 @@ class Desk:
             "snapshot": self._log.snapshot,
             "append": append,
             "kept": self._log.kept,
+            "spread": self._log.spread,
             "ask": ask,
             "reload": self.reload,
         }

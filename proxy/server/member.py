@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Self
 
 from proxy.errors import ConfigError
-from proxy.invalidation.records import Purge
-from proxy.invalidation.worker_log import WorkerLog
+from proxy.invalidation.records import Purge, Spread
+from proxy.invalidation.worker_log import Snapshot, WorkerLog
 from proxy.server.bus import BusError, Link, connected
 from proxy.server.lifecycle import Signals
 from proxy.server.seat import Seat
@@ -54,7 +54,9 @@ class Member:
         link = await connected(seat.bus, duties, {"drain": orders.stop.set, "end": orders.end_now})
         member = cls(seat, link, orders, duties)
         member.kit = await link.call("kit")
-        member.log = WorkerLog.begin(await link.call("snapshot"), seat.ring, _Parent(link), records)
+        parent = _Parent(link)
+        member.log = WorkerLog.begin(await parent.snapshot(), seat.ring, parent, records)
+        member.log.start()
         return member
 
     async def ask(self, verb: str, *args: object) -> Answers:
@@ -86,8 +88,8 @@ class Member:
         """Give back the link; the last thing to do."""
         self._watching.cancel()
         await asyncio.gather(self._watching, return_exceptions=True)
+        await self.log.close()
         self._link.close()
-        self.log.close()
 
     async def _watch(self) -> None:
         """Without a parent nothing can be purged and nobody is replaced: end, and let the next instance in."""
@@ -106,3 +108,11 @@ class _Parent:
     async def kept(self, number: int) -> bool:
         kept: bool = await self._link.call("kept", number)
         return kept
+
+    async def spread(self, id: str, seconds: float) -> Spread:
+        told: Spread = await self._link.call("spread", id, seconds, within=seconds + PARENT)
+        return told
+
+    async def snapshot(self) -> Snapshot:
+        snapshot: Snapshot = await self._link.call("snapshot")
+        return snapshot

@@ -14,7 +14,7 @@ class Slot:
     `checked` is the journal head that it was last held against (-1: never), `ended_at` what came of that.
     """
 
-    __slots__ = ("checked", "ended_at", "entry", "hits", "last_access", "stored_at", "until", "variant")
+    __slots__ = ("checked", "ended_at", "entry", "hits", "last_access", "stored_at", "told", "until", "variant")
 
     def __init__(self, entry: Entry, now: float, until: float) -> None:
         self.entry = entry
@@ -23,6 +23,7 @@ class Slot:
         self.last_access = now
         self.until = until
         self.hits = 0
+        self.told = 0  # of them, that the other instances know of
         self.checked = -1
         self.ended_at: float | None = None
 

@@ -49,7 +49,8 @@ class Tiered:
     """The tiers, nearest first: memory (or None when it is off), then `far`, whose stores never raise (`guarded`).
 
     `clock` is the wall clock; `spawn` runs a coroutine in the background. The caller of `far` closes the body of what
-    it gets.
+    it gets. `blind`, where there is one: while it says so, purges may have come that are not known here, and nothing
+    is found.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Tiered:
         *,
         clock: Callable[[], float],
         spawn: Spawn,
+        blind: Callable[[], bool] | None = None,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._memory = memory
@@ -67,6 +69,7 @@ class Tiered:
         self._standing = standing
         self._clock = clock
         self._spawn = spawn
+        self._blind = blind
         self._timer = timer
         self._lookups = {tier: Lookups() for tier, _ in self._far}
         self._promoting: dict[str, Entry] = {}  # by key; taken out by whatever makes the promotion outdated
@@ -76,6 +79,11 @@ class Tiered:
         """Those there are, nearest first."""
         near = (Tier.MEMORY,) if self._memory is not None else ()
         return near + tuple(tier for tier, _ in self._far)
+
+    @property
+    def blind(self) -> bool:
+        """Whether purges may have come that are not known here."""
+        return self._blind is not None and self._blind()
 
     def drop(self, tier: Tier) -> None:
         """Go on without a far tier that cannot work."""
@@ -89,6 +97,8 @@ class Tiered:
 
     def near(self, hash: str, select: Select) -> Found | None:
         """What memory holds; no await, no lock. One integer is compared when nothing was purged since last time."""
+        if self.blind:
+            return None
         memory = self._memory
         slot = memory.find(hash, select) if memory is not None else None
         if memory is None or slot is None:
@@ -104,8 +114,11 @@ class Tiered:
         return Found(slot.entry, Tier.MEMORY, slot.ended_at)
 
     async def far(self, hash: str, select: Select, spent: dict[Tier, float]) -> Found | None:
-        """The first good entry of the far tiers. It is brought into memory at once and into the far tiers before its
-        own behind the client's back, with what is left of its life. `spent` gets the seconds of each tier asked."""
+        """The first good entry of the far tiers, or what has come into memory meanwhile. It is brought into memory at
+        once and into the far tiers before its own behind the client's back, with what is left of its life. `spent`
+        gets the seconds of each tier asked."""
+        if self.blind:
+            return None
         for number, (tier, store) in enumerate(self._far):
             began = self._timer()
             entry = await store.get(hash, select)
@@ -125,7 +138,18 @@ class Tiered:
             self._lookups[tier].hits += 1
             self._promote(entry, self._far[:number])
             return Found(entry, tier, ended_at)
-        return None
+        return self._since(hash, select)
+
+    def _since(self, hash: str, select: Select) -> Found | None:
+        """What memory holds by now: a far tier that hangs is waited for longer than another's fetch takes, and who
+        asks here next would fetch it again. It is no second miss."""
+        memory = self._memory
+        if memory is None:
+            return None
+        misses = memory.misses
+        found = self.near(hash, select)
+        memory.misses = misses
+        return found
 
     async def put(self, entry: Entry) -> frozenset[Tier]:
         """Store in every tier that wants it; which did. A purge that came since its fetch began is not undone, also

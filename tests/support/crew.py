@@ -5,11 +5,14 @@ async with crew(tmp_path, workers=3) as it:
     assert (await it.get("/memory/a"))["cache"] == "MISS"
     await it.get("/purge/a")                        # holds on every worker
     os.kill((await it.pids())[0], signal.SIGKILL)   # another takes its place
+
+With `redis=url` it shares its purges with every other that is told of the same.
 """
 
 import asyncio
 import json
 import os
+import secrets
 import signal
 import sys
 import time
@@ -21,17 +24,22 @@ from typing import Any
 
 import aiohttp
 
-from proxy.entry import any_variant
+from proxy.entry import Entry, any_variant
 from proxy.errors import ConfigError, Problem
 from proxy.invalidation.local import LocalLog
+from proxy.invalidation.parent_log import ParentLog
 from proxy.invalidation.records import Kind, Purge, url_name
 from proxy.invalidation.ring import CAPACITY, Ring, shared_memory
-from proxy.invalidation.worker_log import ParentLog
+from proxy.invalidation.shared import SharedLog
 from proxy.message import Reply, Request
 from proxy.observe.counters import Counters
 from proxy.observe.figures import Figures, TierFigures
 from proxy.observe.merging import merged
 from proxy.outcome import Tier
+from proxy.redis.address import Address
+from proxy.redis.dial import Patience
+from proxy.redis.keys import Names
+from proxy.redis.server import Server
 from proxy.server.access_log import bookkeeping
 from proxy.server.admin.probes import Readiness
 from proxy.server.connections import Gate, Limits
@@ -54,6 +62,7 @@ from tests.support.entries import content, entry
 REPOSITORY = Path(__file__).parent.parent.parent
 PATIENCE = 30.0
 MIB = 1 << 20
+NAMES = Names("t:")
 
 
 # a worker
@@ -113,6 +122,9 @@ class Served:
         )
         member.duties |= {"take": self.take, "apply": self.apply, "who": self.who}
         self.number = 0
+        self.kept: list[Entry] = []  # what was fetched and is to be looked at again
+        self.links: list[dict[str, Any]] = []
+        member.log.on_link = self.linked
 
     async def answer(self, request: Request) -> Reply:
         _, what, *rest = request.path.split("/")
@@ -154,9 +166,43 @@ class Served:
 
     async def do_purge(self, name: str) -> dict[str, Any]:
         names = (url_name("", f"/{name}"),)
-        purge = Purge(str(self.number), Kind.URL, names, False, time.time(), self.member.log.instance)
-        appended = await self.member.log.apply(purge)
-        return {"number": appended.number, "kept": await appended.kept, "durable": self.member.log.durable}
+        log = self.member.log
+        purge = Purge(secrets.token_hex(8), Kind.URL, names, False, time.time(), log.instance)
+        appended = await log.apply(purge)
+        return {"number": appended.number, "kept": await appended.kept, "durable": log.durable, "id": purge.id}
+
+    # what instances share
+
+    def linked(self, linked: bool, reason: str) -> None:
+        self.links.append({"linked": linked, "reason": reason, "alive": self._alive()})
+
+    def _alive(self) -> list[str]:
+        return [kept.parts.target for kept in self.kept if self.member.log.ended(kept) is None]
+
+    async def do_keep(self, *names: str) -> int:
+        """Fetch these, to be looked at again."""
+        self.kept += [entry(f"/{name}", position=self.member.log.position()) for name in names]
+        return len(self.kept)
+
+    async def do_link(self) -> dict[str, Any]:
+        """How it stands, as of one moment."""
+        log = self.member.log
+        told = {"head": log.head, "linked": log.linked, "reason": log.reason, "blind": log.blind, "stamp": log.stamp()}
+        return told | {
+            "unsent": log.unsent,
+            "instance": log.instance,
+            "alive": self._alive(),
+            "links": self.links,
+            "pid": os.getpid(),
+        }
+
+    async def do_found(self, epoch: str, number: str, name: str) -> bool | None:
+        """Whether an answer with this stamp is good here; None when nobody knows."""
+        position = self.member.log.local(int(epoch), int(number))
+        return None if position is None else self.member.log.ended(entry(f"/{name}", position=position)) is None
+
+    async def do_spread(self, id: str, seconds: str) -> dict[str, Any]:
+        return (await self.member.log.spread(id, float(seconds)))._asdict()
 
     async def do_file(self, name: str, size: str = "10") -> dict[str, Any]:
         kept = entry(f"/{name}", b"x" * int(size), keep_until=2**33)
@@ -217,7 +263,7 @@ class Served:
 async def _parent(said: dict[str, Any]) -> int:
     directory, size = Path(said["dir"]), said["workers"]
     bound = bind("127.0.0.1", said["port"])
-    log = LocalLog(directory / "journal")
+    log = LocalLog(directory / "journal", shares="redis" in said)
     log.open()
     memory = shared_memory(said.get("ring", CAPACITY))
     shares = Shares(spread(bound, size), [()] * size, memory)
@@ -233,7 +279,12 @@ async def _parent(said: dict[str, Any]) -> int:
     async def take(silent: Sequence[int]) -> tuple[Counters, Figures]:
         return desk.counted(silent), Figures({Tier.FILE: TierFigures(keeper.entries, keeper.bytes)}, workers=0)
 
-    kept = ParentLog(log, Ring(memory))
+    server = _server(said)
+    shared = SharedLog(log, server, NAMES, strict=said.get("strict", False)) if server is not None else None
+    kept = ParentLog(log, Ring(memory), shared)
+    if server is not None:
+        server.start()
+    kept.start()
     desk = Desk(
         size,
         "tests.support.crew:work",
@@ -257,6 +308,14 @@ async def _parent(said: dict[str, Any]) -> int:
             task.cancel()
         await keeper.close()
         await kept.close()
+        if server is not None:
+            await server.close()
+
+
+def _server(said: dict[str, Any]) -> Server | None:
+    """The Redis that instances share."""
+    url = said.get("redis")
+    return Server(Address.parse(url), Patience(1.0, 1.0), lambda state, reason: None) if url else None
 
 
 async def _reloads(desk: Desk, signals: Signals) -> None:

@@ -81,7 +81,8 @@ async def instance(
         if linked:
             one.obeyed.append(one.check())
 
-    one = Instance(SharedLog(log, server, NAMES, records=records, on_link=changed), log, server)
+    one = Instance(SharedLog(log, server, NAMES, records=records), log, server)
+    one.shared.on_link = changed
     log.on_read = lambda seq, purge: one.read.append(purge)
     server.start()
     if start:

@@ -4,6 +4,8 @@ async with serving(origin, {"rules": [{"pattern": "*", "ttl": 60}]}) as gateway:
     assert (await gateway.get("/a")).verdict == "MISS"
     gateway.configure({"rules": []})        # the file is another one now; a running gateway notices
     await gateway.kill()                    # SIGKILL; leaving the block otherwise is SIGTERM, and has to be exit 0
+async with instances(2, origin, {"rules": [...]}, redis.url) as (a, b):     # one over Redis
+    ...
 """
 
 import asyncio
@@ -15,7 +17,7 @@ import signal
 import sys
 from asyncio.subprocess import Process as Subprocess
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -70,6 +72,12 @@ class Process:
 
     async def stats(self) -> Any:
         return (await self.admin("GET", "/stats")).json
+
+    async def connected(self) -> None:
+        """Wait until it is one with the other instances over Redis."""
+        async with asyncio.timeout(PATIENCE):
+            while not (await self.admin("GET", "/redis/health")).json["connected"]:
+                await asyncio.sleep(0.01)
 
     async def command(self, *words: str, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:
         """`cachegate <words>` where the gateway was started, aimed at it: exit code, output, errors."""
@@ -200,6 +208,34 @@ async def serving(
             await process.wait()
         if directory is None:
             shutil.rmtree(place, ignore_errors=True)
+
+
+@asynccontextmanager
+async def instances(
+    number: int, origin: Origin | str, settings: Mapping[str, Any], *urls: str
+) -> AsyncIterator[list[Process]]:
+    """So many gateways with these settings that are one over Redis, and know each other: each by its own of these
+    urls, the rest by the last."""
+
+    def own(place: int) -> Mapping[str, Any]:
+        return {**settings, "redis": {**settings.get("redis", {}), "url": urls[min(place, len(urls) - 1)]}}
+
+    async with AsyncExitStack() as stack:
+        async with asyncio.TaskGroup() as starts:
+            made = [
+                starts.create_task(stack.enter_async_context(serving(origin, own(place)))) for place in range(number)
+            ]
+        gateways = [each.result() for each in made]
+        await asyncio.gather(*(gateway.connected() for gateway in gateways))
+        await asyncio.gather(*(_knows(gateway, number) for gateway in gateways))
+        yield gateways
+
+
+async def _knows(gateway: Process, number: int) -> None:
+    """Wait until its receipts name so many instances."""
+    async with asyncio.timeout(PATIENCE):
+        while len((await gateway.admin("POST", "/purge", {"tag": "nobody's"})).json["instances"]) < number:
+            await asyncio.sleep(0.02)
 
 
 def session() -> aiohttp.ClientSession:

@@ -1,11 +1,13 @@
 """Purging and clearing (contract, "Purge")."""
 
+from functools import partial
 from typing import Protocol
 
 from proxy.invalidation.purges import PurgeError, PurgeRequest, Receipt, parse_purge
 from proxy.invalidation.records import Kind, url_name
 from proxy.message import Reply, Request
 from proxy.outcome import Tier
+from proxy.server.admin.clearing import Clearing
 from proxy.server.admin.entries import Inventory, resolve
 from proxy.server.admin.pages import AdminError, Ask, Page, json_reply
 from proxy.server.admin.rights import Level
@@ -61,13 +63,11 @@ def purge_pages(purges: Purges, find: Find, inventory: Inventory, clear: Clear) 
         return json_reply(found.to_json())
 
     def clearing(path: str, tier: Tier | None) -> Page:
+        under_way = Clearing("every tier" if tier is None else f"the {tier.value} tier", partial(clear, tier))
+
         async def cleared(ask: Ask) -> Reply:
-            unknown = ask.query.keys() - {"pattern"}
-            if unknown:
-                # A misspelt pattern would otherwise empty everything.
-                raise AdminError(400, "bad-query", f"{min(unknown)}: only pattern is known here.")
             try:
-                return json_reply({"cleared": await clear(tier, ask.query.get("pattern"))})
+                return await under_way(ask)
             except ValueError as error:
                 raise AdminError(400, "bad-pattern", str(error)) from None
 
@@ -83,6 +83,6 @@ def purge_pages(purges: Purges, find: Find, inventory: Inventory, clear: Clear) 
 
 
 def _told(receipt: Receipt) -> Reply:
-    """200 when every live instance has applied it, 202 while some have not."""
-    applied = all(state == "applied" for state in receipt.instances.values())
+    """200 when every live instance has applied it, 202 while some have not, or we are cut off and cannot know."""
+    applied = receipt.complete and all(state == "applied" for state in receipt.instances.values())
     return json_reply(receipt.to_json(), 200 if applied else 202)

@@ -1,20 +1,19 @@
 """The Redis pages: is it well, how fast does it answer, what does it say of itself, and empty it."""
 
 import asyncio
-import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Protocol
 
 from proxy.errors import StoreError
 from proxy.message import Reply
 from proxy.observe.figures import RedisFigures
 from proxy.observe.sizes import spoken
+from proxy.server.admin.clearing import Clearing
 from proxy.server.admin.pages import AdminError, Ask, Page, json_reply
 from proxy.server.admin.rights import Level
 
 SLOW = 0.1  # seconds of an answer that make it degraded
 PATIENCE = 0.8  # seconds: the health page answers in under one, whatever Redis does
-AT_ONCE = 1.0  # seconds after which a clear goes on behind its answer
 _SECTIONS = ("server", "clients", "memory", "persistence", "stats", "replication", "cpu", "cluster", "keyspace")
 _OFF = "redis-off"
 _TEXT = "Redis is not in use here; answers are kept in memory and files."
@@ -35,13 +34,14 @@ class Redis(Protocol):
         """A section of INFO without secrets."""
         ...
 
-    async def clear(self) -> int:
-        """Remove our entries; how many went."""
+    async def clear(self, pattern: str | None) -> int:
+        """Remove our entries, or those whose path fits a glob; how many went. ValueError for a glob that is none."""
         ...
 
 
-def redis_pages(redis: Redis, spawn: Callable[[Awaitable[int]], asyncio.Task[int]]) -> tuple[Page, ...]:
-    """`spawn` runs what goes on behind an answer."""
+def redis_pages(redis: Redis, spawn: Callable[..., object] | None = None) -> tuple[Page, ...]:
+    """What stands under /redis."""
+    clearing = Clearing("Redis", redis.clear)
 
     async def health(ask: Ask) -> Reply:
         try:
@@ -80,12 +80,10 @@ def redis_pages(redis: Redis, spawn: Callable[[Awaitable[int]], asyncio.Task[int
             raise _away(error) from None
 
     async def clear(ask: Ask) -> Reply:
-        clearing = spawn(redis.clear())
-        done, _ = await asyncio.wait({clearing}, timeout=AT_ONCE)
-        if not done:
-            return json_reply({"id": secrets.token_hex(8), "state": "running"}, 202)
         try:
-            return json_reply({"cleared": clearing.result()})
+            return await clearing(ask)
+        except ValueError as error:
+            raise AdminError(400, "bad-pattern", str(error)) from None
         except StoreError as error:
             raise _away(error) from None
 

@@ -84,7 +84,8 @@ def _file(counters: Counters, figures: Figures, names: bool) -> Document:
 
 
 def _redis(counters: Counters, figures: Figures) -> Document:
-    """`mode` is "fallback" while this instance keeps its answers to itself."""
+    """`mode` is "fallback" while this instance keeps its answers to itself; `localFallbackSize` is how many stand in
+    for those in Redis then."""
     now, seen = figures.redis or _NONE, counters.tiers[Tier.REDIS]
     document: Document = {
         "enabled": figures.redis is not None,
@@ -101,7 +102,7 @@ def _redis(counters: Counters, figures: Figures) -> Document:
         "misses": seen.misses,
         "errors": now.errors,
         "evictions": now.evictions,
-        "localFallbackSize": figures.tiers.get(Tier.MEMORY, TierFigures()).entries,
+        "localFallbackSize": 0 if now.connected else figures.tiers.get(Tier.MEMORY, TierFigures()).entries,
     }
     return document | ({"state": now.state, "reason": now.reason} if figures.redis is not None else {})
 

@@ -1,0 +1,65 @@
+"""Clearing, which may take longer than anybody waits: then it goes on behind its answer, once, whoever asks again."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+
+from proxy.message import Reply
+from proxy.server.admin.pages import AdminError, Ask, json_reply
+
+_log = logging.getLogger("cachegate")
+
+AT_ONCE = 1.0  # seconds after which a clear goes on behind its answer
+MOST = 8  # that go on at once
+
+
+class Clearing:
+    """One tier, or all of them. `clear` removes what fits a pattern, or everything for None, and says how many entries
+    went; what it raises is the answer of whoever still waits, and else a line in the log."""
+
+    def __init__(self, what: str, clear: Callable[[str | None], Awaitable[int]]) -> None:
+        self._what = what
+        self._clear = clear
+        self._under_way: dict[str | None, tuple[str, asyncio.Task[int]]] = {}  # by pattern
+
+    async def __call__(self, ask: Ask) -> Reply:
+        """200 with the number; 202 with an id, that the log tells the end of, after AT_ONCE."""
+        pattern = _pattern(ask)
+        if pattern not in self._under_way and len(self._under_way) >= MOST:
+            raise AdminError(503, "busy", f"{MOST} others are under way; ask again when one of them has ended.")
+        name, task = self._under_way.get(pattern) or self._begin(pattern)
+        done, _ = await asyncio.wait({task}, timeout=AT_ONCE)
+        if not done:
+            return json_reply({"id": name, "state": "running"}, 202)
+        return json_reply({"cleared": task.result()})
+
+    def _begin(self, pattern: str | None) -> tuple[str, asyncio.Task[int]]:
+        name = secrets.token_hex(8)
+        began = asyncio.get_running_loop().time()
+        task = asyncio.ensure_future(self._clear(pattern))
+
+        def ended(task: asyncio.Task[int]) -> None:
+            del self._under_way[pattern]
+            if task.cancelled():
+                return
+            error = task.exception()  # seen, should nobody wait
+            if asyncio.get_running_loop().time() - began < AT_ONCE:
+                return
+            if error is None:
+                _log.info("cleared %s (%s): %d entries", self._what, name, task.result())
+            else:
+                _log.error("clearing %s (%s) came to its end too early: %s", self._what, name, error)
+
+        self._under_way[pattern] = name, task
+        task.add_done_callback(ended)
+        return name, task
+
+
+def _pattern(ask: Ask) -> str | None:
+    """The pattern of a request to clear. AdminError for whatever else it says: a misspelt pattern would otherwise
+    empty everything."""
+    unknown = ask.query.keys() - {"pattern"}
+    if unknown:
+        raise AdminError(400, "bad-query", f"{min(unknown)}: only pattern is known here.")
+    return ask.query.get("pattern")
