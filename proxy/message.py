@@ -1,6 +1,6 @@
 """HTTP messages as every floor speaks of them: parsed once at the door, then only read."""
 
-from collections.abc import AsyncIterator, Container, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -143,32 +143,6 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One client request. `target` is the origin-form as it came; times are wall-clock seconds."""
-
-    method: str
-    scheme: str  # "http" or "https", as the client used it (TLS, or a trusted X-Forwarded-Proto)
-    host: str  # lower case, default port off, "" when there was none
-    target: str
-    fields: Fields
-    client: str = ""  # the address of the right-most hop that is not a trusted proxy
-    received_at: float = 0.0
-    id: str = ""  # X-Request-Id, passed on or made
-    trusted: bool = False  # came through a trusted proxy, or with a valid Cachegate-Token
-    body: Upload | None = None
-
-    @property
-    def path(self) -> str:
-        return self.target.partition("?")[0]
-
-    @property
-    def query(self) -> str | None:
-        """What follows the first "?", None when there is none (a bare "?" is the empty string)."""
-        _, mark, query = self.target.partition("?")
-        return query if mark else None
-
-
-@dataclass(frozen=True, slots=True)
 class Head:
     """The head of an upstream's answer, with when it was asked for and when it came (wall clock)."""
 
@@ -186,6 +160,33 @@ class Head:
             return None
         text = self.fields.get("content-length")
         return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 20 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One client request. `target` is the origin-form as it came; times are wall-clock seconds."""
+
+    method: str
+    scheme: str  # "http" or "https", as the client used it (TLS, or a trusted X-Forwarded-Proto)
+    host: str  # lower case, default port off, "" when there was none
+    target: str
+    fields: Fields
+    client: str = ""  # the address of the right-most hop that is not a trusted proxy
+    received_at: float = 0.0
+    id: str = ""  # X-Request-Id, passed on or made
+    trusted: bool = False  # came through a trusted proxy, or with a valid Cachegate-Token
+    body: Upload | None = None
+    inform: Callable[[Head], None] | None = None  # where interim answers go, at once; None: nowhere
+
+    @property
+    def path(self) -> str:
+        return self.target.partition("?")[0]
+
+    @property
+    def query(self) -> str | None:
+        """What follows the first "?", None when there is none (a bare "?" is the empty string)."""
+        _, mark, query = self.target.partition("?")
+        return query if mark else None
 
 
 @dataclass(slots=True)

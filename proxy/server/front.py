@@ -20,6 +20,7 @@ from proxy.policy.presenting import dress
 from proxy.reasons import Why
 from proxy.rules import Rule
 from proxy.server.access_log import Finished
+from proxy.server.interim import Interim
 from proxy.server.replies import HttpDate, Outgoing, Unsendable, give_back
 from proxy.server.requests import TOKEN_FIELD, Reading, wants_websocket
 from proxy.server.tunnel import Tunnel, valid_handshake
@@ -72,6 +73,7 @@ class _Exchange:
     raw: web.BaseRequest
     request: Request
     intake: Intake
+    interim: Interim
     began: float
 
 
@@ -134,9 +136,9 @@ class Front:
             request = self._doorway.reading(raw, self._clock())
         except BadRequest as refused:
             return self.refusal(raw, refused)
-        intake = Intake(raw, self._doorway.uploads)
-        request = replace(request, body=intake.upload())
-        exchange = _Exchange(raw, request, intake, began)
+        intake, interim = Intake(raw, self._doorway.uploads), Interim(raw)
+        request = replace(request, body=intake.upload(), inform=interim)
+        exchange = _Exchange(raw, request, intake, interim, began)
         if self._admin.owns(request):
             return await self._administer(exchange, self._admin.answer(request, raw.remote or ""))
         if request.method == "PURGE":
@@ -248,6 +250,7 @@ class Front:
         """Send it as far as the client and the body's end allow; the reply that the client was told."""
         raw = exchange.raw
         exchange.intake.withdraw()
+        exchange.interim.end()
         # A body that is still to come could be anything: it is read off for a while and never taken for a request.
         keep_alive = bool(raw.keep_alive) and not self.draining and raw.content.is_eof()
         try:

@@ -12,7 +12,7 @@ from proxy.message import Request
 from proxy.policy.forwarding import leaves_base, outgoing, upstream_target
 from proxy.policy.vary import negotiates, preferred_coding
 from proxy.rules import Rule
-from proxy.upstream.protocol import Answer, Call, Connector, Link, Upstream
+from proxy.upstream.protocol import Answer, Call, Connector, Informational, Link, Upstream
 
 RETIRING = 0.5  # seconds between two looks at services that are being replaced
 
@@ -73,7 +73,7 @@ class Routes:
 
     async def send(self, request: Request, rule: Rule, target: str | None = None) -> Answer:
         """Pass a request on as it came, its own conditions and body included; `target`: as it is keyed."""
-        return await self._fetch(rule, self._call(request, rule, target or request.target))
+        return await self._fetch(rule, self._call(request, rule, target or request.target), request.inform)
 
     async def fetch(
         self, request: Request, rule: Rule, target: str, *, drop: frozenset[str], extra: Pairs, behind: bool
@@ -82,7 +82,8 @@ class Routes:
         `behind`: nobody waits for it, so no client's address goes with it."""
         if negotiates(rule):
             extra = (*extra, ("Accept-Encoding", preferred_coding(request.fields.get("accept-encoding"))))
-        return await self._fetch(rule, self._call(request, rule, target, drop=drop, extra=extra, behind=behind))
+        call = self._call(request, rule, target, drop=drop, extra=extra, behind=behind)
+        return await self._fetch(rule, call, None if behind else request.inform)
 
     async def connect(self, request: Request, rule: Rule) -> Link | Answer:
         """Pass a websocket upgrade on."""
@@ -102,12 +103,12 @@ class Routes:
         for route in self._routes.values():
             await route.service.close()
 
-    async def _fetch(self, rule: Rule, call: Call) -> Answer:
+    async def _fetch(self, rule: Rule, call: Call, inform: Informational | None) -> Answer:
         began = self._timer()
         self._watch.began()
         fault: Fault | None = Fault.RESET  # unless we learn better: a client that leaves ends the call
         try:
-            answer = await self._routes[rule.upstream].service.fetch(call)
+            answer = await self._routes[rule.upstream].service.fetch(call, inform)
             fault = None
             return answer
         except UpstreamError as error:
