@@ -142,7 +142,7 @@ def test_request_ids_are_passed_on_or_made() -> None:
 @pytest.mark.parametrize(
     ("method", "value", "left", "told"),
     [("OPTIONS", "3", 3, "2"), ("TRACE", "0", 0, "0"), ("OPTIONS", "x", None, "x"), ("GET", "3", None, "3"),
-     ("TRACE", "9" * 5000, None, "9" * 5000), ("OPTIONS", None, None, None)],
+     ("TRACE", "9" * 5000, 2**31, str(2**31 - 1)), ("OPTIONS", "004", 4, "3"), ("OPTIONS", None, None, None)],
 )  # fmt: skip
 def test_max_forwards(method: str, value: str | None, left: int | None, told: str | None) -> None:
     request = ask("/", *([("Max-Forwards", value)] if value is not None else []), method=method)

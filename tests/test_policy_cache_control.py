@@ -10,6 +10,10 @@ from proxy.policy.fields import INFINITE
 from tests.support.judged import cc, get, ruled
 
 
+def withholds(*names: str, **said: object) -> Directives:
+    return Directives(withheld=frozenset(names), **said)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -30,11 +34,22 @@ from tests.support.judged import cc, get, ruled
         pytest.param("max-age=60, max-age=60", Directives(max_age=60), id="4.2.1 the same twice"),
         pytest.param("max-age=60, max-age=90", Directives(max_age=0), id="4.2.1 two that differ are stale"),
         pytest.param("no-cache", Directives(no_cache=True), id="5.2.2.4 no-cache"),
-        pytest.param('no-cache="set-cookie"', Directives(no_cache=True), id="5.2.2.4 qualified counts as unqualified"),
-        pytest.param("private", Directives(private=True), id="5.2.2.7 private"),
-        pytest.param(
-            'private="a, b", public', Directives(private=True, public=True), id="5.2.2.7 a comma inside quotes"
+        pytest.param('no-cache="X-A"', withholds("x-a"), id="5.2.2.4 qualified"),
+        pytest.param('private="X-A, x-b", no-cache="x-c"', withholds("x-a", "x-b", "x-c"), id="5.2.2.7 qualified"),
+        pytest.param('no-cache="x-a", no-cache', withholds("x-a", no_cache=True), id="4.2.1 the most restrictive"),
+        *(
+            pytest.param(f"no-cache{argument}", Directives(no_cache=True), id=f"5.2.2.4 {why} counts as unqualified")
+            for argument, why in (
+                ("=x-a", "the token form"),
+                ('=""', "an empty list"),
+                ('=" , "', "a list of nothing"),
+                ('="x a"', "what is no field name"),
+                ('="x-a, vary"', "a field that we cannot do without"),
+                ('="x-a', "a quote that never ends"),
+            )
         ),
+        pytest.param("private", Directives(private=True), id="5.2.2.7 private"),
+        pytest.param('private="a, b", public', withholds("a", "b", public=True), id="5.2.2.7 a comma inside quotes"),
         pytest.param("no-store=1", Directives(no_store=True), id="5.2 a restriction with an argument holds"),
         pytest.param("no-store = x", Directives(no_store=True), id="5.2 a broken restriction holds"),
         pytest.param("public=1", SILENT, id="5.2 a permission with an argument does not"),
@@ -83,8 +98,11 @@ FALLEN_BACK = Directives(max_age=1)
     [
         pytest.param("max-age=60", targeted(max_age=60), id="2.2 governs alone"),
         pytest.param("no-store", targeted(no_store=True), id="2.2 no-store"),
-        pytest.param('no-cache="a, b"', targeted(no_cache=True), id="2.1 a String for field names"),
-        pytest.param('private="a"', targeted(private=True), id="2.1 private with names"),
+        pytest.param('no-cache="a, B"', targeted(withheld=frozenset("ab")), id="2.1 a String for field names"),
+        pytest.param('private="a"', targeted(withheld=frozenset("a")), id="2.1 private with names"),
+        pytest.param('private="Date"', targeted(private=True), id="2.2 private with a name that we need"),
+        pytest.param("immutable=1, max-age=9", targeted(immutable=True, max_age=9), id="8246-2 arguments are ignored"),
+        pytest.param("min-fresh=x, only-if-cached=1", targeted(), id="2.1 what only a request says is unknown here"),
         pytest.param("max-age=60;x=1", targeted(max_age=60), id="2.1 parameters are ignored"),
         pytest.param("max-age=60, foo=(1 2)", targeted(max_age=60), id="2.2 unknown directives of any type"),
         pytest.param("max-age=1, max-age=60", targeted(max_age=60), id="9651-4.2.2 the last of equals"),

@@ -63,14 +63,36 @@ MISS = Outcome(Verdict.MISS, Why.URI_MISS, fwd="uri-miss")
             id="2.8 stored after all",
         ),
         pytest.param(
-            Outcome(Verdict.STALE, Why.STALE_IF_ERROR, fwd="stale"), "fwd=stale; detail=stale-if-error", id="2.3"
+            Outcome(Verdict.STALE, Why.STALE_IF_ERROR, fwd="stale", ttl=-412),
+            "hit; ttl=-412; detail=stale-if-error",
+            id="2.1 no answer came: a hit",
         ),
         pytest.param(Outcome(Verdict.HIT, Why.FRESH), "hit; detail=fresh", id="a hit in no tier"),
         pytest.param(Outcome(Verdict.MISS, Why.ONLY_IF_CACHED), "detail=only-if-cached", id="504 of only-if-cached"),
     ],
 )
 def test_render(outcome: Outcome, expected: str) -> None:
-    assert render("cachegate", outcome) == f"cachegate; {expected}"
+    assert render("cachegate", outcome, 200) == f"cachegate; {expected}"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "told", "status", "expected"),
+    [
+        pytest.param(Verdict.MISS, 200, 200, "", id="2.3 the status that the client sees need not be told"),
+        pytest.param(Verdict.MISS, 200, 304, "; fwd-status=200", id="2.3 our own 304 on a miss"),
+        pytest.param(Verdict.EXPIRED, 200, 304, "; fwd-status=200", id="2.3 our own 304 on what was stale"),
+        pytest.param(Verdict.MISS, 503, 502, "; fwd-status=503", id="2.3 our own words in place of the origin's"),
+        pytest.param(Verdict.REVALIDATED, 304, 206, "; fwd-status=304", id="2.3 a part of what a 304 confirmed"),
+        pytest.param(Verdict.REVALIDATED, 304, 304, "; fwd-status=304", id="2.3 confirmed to both"),
+        pytest.param(Verdict.BYPASS, 206, 206, "", id="2.3 the origin's own 206"),
+        pytest.param(Verdict.MISS, None, 502, "", id="2.3 no answer came"),
+    ],
+)
+def test_the_next_hops_status_is_told_where_it_differs(
+    verdict: Verdict, told: int | None, status: int, expected: str
+) -> None:
+    outcome = Outcome(verdict, Why.STALE, fwd="stale", upstream_status=told)
+    assert render("c", outcome, status) == f"c; fwd=stale{expected}; detail=stale"
 
 
 def test_the_key_is_for_debugging() -> None:
@@ -123,6 +145,7 @@ def test_it_is_always_a_list_of_one(
         (Why.METHOD, "method"),
         (Why.PARTIAL, "partial"),
         (Why.LATELY_UNCACHEABLE, "miss"),
+        (Why.CUT_OFF, "miss"),
         (Why.STALE, "stale"),
         (Why.PURGED, "stale"),
         (Why.MUST_REVALIDATE, "stale"),

@@ -7,6 +7,7 @@ from proxy.policy.conditional import (
     CLIENT_CONDITIONS,
     ORIGIN_CONDITIONS,
     client_condition,
+    for_the_origin,
     not_modified_fields,
     validators,
 )
@@ -69,6 +70,22 @@ def test_client_condition(asked: list[Told], told: list[Told], expected: int | N
 )
 def test_conditions_count_only_for_a_success(status: int, method: str, expected: int | None) -> None:
     assert client_condition(get(match('"a"'), method=method), status, Fields.of(TAG)) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "method", "expected"),
+    [
+        pytest.param(("If-Match", "*"), "GET", True, id="9111-4.3.2 If-Match"),
+        pytest.param(("If-Unmodified-Since", "never"), "HEAD", True, id="9111-4.3.2 If-Unmodified-Since"),
+        pytest.param(match("*"), "GET", False, id="13.1.2 304 is ours to say"),
+        pytest.param(match('"a"'), "HEAD", False, id="13.1.2 to HEAD too"),
+        pytest.param(match('"a"'), "POST", True, id="13.1.2 412 is not"),
+        pytest.param((SINCE, date()), "POST", False, id="13.1.3 ignored with other methods"),
+        pytest.param(("If-Range", '"a"'), "GET", False, id="13.1.5 ours to evaluate"),
+    ],
+)
+def test_conditions_that_only_the_origin_may_evaluate(asked: Told, method: str, expected: bool) -> None:
+    assert for_the_origin(get(asked, method=method)) is expected
 
 
 def test_a_304_leaves_out_the_representations_metadata() -> None:

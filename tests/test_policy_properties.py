@@ -1,9 +1,9 @@
 """Over generated header sets: never store what a MUST NOT forbids, never serve beyond a lifetime, age never falls,
 no user's answer for another (RFC 9111 3, 3.5, 4, 4.2.3, 4.2.4, 5.2.2)."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from hypothesis import assume, given
+from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
 from proxy.entry import BytesBody, Entry, Found, KeyParts, Variant
@@ -13,11 +13,11 @@ from proxy.policy.cache_control import for_shared_cache
 from proxy.policy.freshness import current_age, lifetime, windows
 from proxy.policy.renewal import Renewed, judge_renewal
 from proxy.policy.reuse import Choice, Fetch, Serve, ServeStale, judge_reuse
-from proxy.policy.storing import Keep, judge_storing
+from proxy.policy.storing import Keep, Skip, judge_storing
 from proxy.policy.vary import vary_names
 from proxy.reasons import Why
 from proxy.rules import Mode, Rule
-from tests.support.judged import T, Told, date, get, ruled
+from tests.support.judged import ORIGIN, T, Told, date, get, ruled
 
 OFFSETS = st.sampled_from([-(10**6), -3600, -60, -1, 0, 1, 30, 60, 3600])
 DATES = OFFSETS.map(date) | st.sampled_from(["0", "soon", ""])
@@ -91,6 +91,7 @@ def test_never_stores_what_a_must_not_forbids(request: Request, head: Head, rule
     assert head.status not in (206, 304)
     assert not said.no_store or said.must_understand
     assert not said.private or rule.store_private
+    assert said.withheld <= judged.withheld
     assert not (said.must_understand and head.status == 599)
     assert vary_names(head.fields) is not None
     assert head.framing is not Framing.CLOSE
@@ -135,6 +136,17 @@ def test_age_never_falls(head: Head, moments: list[float]) -> None:
     ages = [current_age(entry, T + later) for later in sorted(moments)]
     assert ages == sorted(ages)
     assert ages[0] >= 0
+
+
+@given(HEADS, LATER, st.floats(-(10**6), 0))
+def test_age_never_falls_below_what_it_came_with(head: Head, later: float, back: float) -> None:
+    """Whatever the clock does, and from one cache to the next, but for the part of a second that Age cannot say."""
+    entry = entry_of(head)
+    came_with = head.received_at - head.requested_at
+    assert current_age(entry, T + back) == current_age(entry, T) >= came_with
+    passed_on = [*head.fields.without({"age"}).pairs, (b"Age", b"%d" % current_age(entry, T + later))]
+    next_cache = replace(entry, fields=Fields(passed_on), requested_at=T + later, received_at=T + later)
+    assert current_age(next_cache, T + later) > min(current_age(entry, T + later), 2**31) - 1
 
 
 @given(HEADS, RULES, LATER, LATER)
@@ -198,3 +210,94 @@ def test_a_variant_is_chosen_only_for_equal_values(a: Request, b: Request, head:
             assert a.fields.get("foo") == b.fields.get("foo")
         if "authorization" in names and choice is not None:
             assert a.fields.get("authorization") == b.fields.get("authorization")
+
+
+# -- against a model that was never text -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Model:
+    """What an origin means; `lines` say it in one of the many ways that mean the same."""
+
+    flags: frozenset[str]
+    numbers: dict[str, int]
+    expires: int | None  # seconds after Date; None: not said
+    older: int  # seconds that Date lies before the arrival
+    aged: int  # the Age that it came with
+    took: float
+    lines: tuple[Told, ...]
+
+    @property
+    def told(self) -> int | None:
+        return self.numbers.get("s-maxage", self.numbers.get("max-age", self.expires))
+
+    @property
+    def lifetime(self) -> int:
+        return 0 if "no-cache" in self.flags else max(0, self.told or 0)
+
+    def age(self, later: float) -> float:
+        return max(self.older if self.older >= 2 else 0, self.aged + self.took) + later
+
+    @property
+    def strict(self) -> bool:
+        return bool(self.flags & {"no-cache", "must-revalidate", "proxy-revalidate"}) or "s-maxage" in self.numbers
+
+
+FLAGS = ("no-store", "no-cache", "private", "public", "must-revalidate", "proxy-revalidate")
+NOISE = st.sampled_from(["", "foo", 'bar="no-store, max-age=9"', "baz=1", 'quux="\\""', "immutable"])
+SMALL = st.sampled_from([0, 1, 30, 60, 600])
+
+
+@st.composite
+def models(draw: st.DrawFn) -> Model:
+    flags = draw(st.just(frozenset()) | st.frozensets(st.sampled_from(FLAGS), max_size=2))
+    numbers = draw(st.dictionaries(SECONDS, SMALL, max_size=3))
+    expires = draw(st.none() | SMALL | st.just(-60))
+    older, aged = draw(st.sampled_from([0, 1, 2, 45, -30])), draw(st.sampled_from([0, 0, 1, 40]))
+    took = draw(st.sampled_from([0.0, 0.5, 5.0]))
+    quoted = draw(st.booleans())
+    said = [*flags, *(f'{name}="{number}"' if quoted else f"{name}={number}" for name, number in numbers.items())]
+    members = draw(st.permutations([*said, *draw(st.lists(NOISE, max_size=2))]))
+    cased = [draw(st.sampled_from([str, _upper_name]))(member) for member in members]
+    cut = draw(st.integers(0, len(cased)))
+    lines = [("Date", date(-older)), *([("Age", str(aged))] if aged else [])]
+    lines += [
+        ("Cache-Control", draw(st.sampled_from([",", ", ", " ,\t"])).join(part)) for part in (cased[:cut], cased[cut:])
+    ]
+    lines += [("Expires", date(expires - older))] if expires is not None else []
+    return Model(flags, numbers, expires, older, aged, took, tuple(draw(st.permutations(lines))))
+
+
+def _upper_name(member: str) -> str:
+    name, equals, argument = member.partition("=")
+    return name.upper() + equals + argument
+
+
+EIGHTHS = st.integers(0, 8 * 1300).map(lambda n: n / 8) | st.sampled_from([0.0, 29.875, 30.0, 59.875, 60.0, 1e6])
+
+
+@settings(max_examples=300)
+@given(models(), EIGHTHS)
+def test_served_exactly_as_long_as_was_meant(model: Model, later: float) -> None:
+    """RFC 9111 3, 4.2, 4.2.1, 4.2.3, 4.2.4, 5.2.2; RFC 5861: no sooner over, and no longer."""
+    head = Head(200, "", Fields.of(*model.lines), Framing.CHUNKED, T - model.took, T)
+    judged = judge_storing(get(), head, ORIGIN, T)
+    if model.flags & {"no-store", "private"}:
+        assert isinstance(judged, Skip)
+        return
+    age, life = model.age(later), model.lifetime
+    behind = 0 if model.strict or model.told is None else model.numbers.get("stale-while-revalidate", 0)
+    on_error = 0 if model.strict else model.numbers.get("stale-if-error", ORIGIN.default_stale_if_error)
+    match judge_reuse(get(), Found(entry_of(head), Tier.MEMORY), ORIGIN, T + later):
+        case Serve(age=told):
+            assert (told, age < life) == (age, True)
+            event("fresh")
+        case ServeStale(age=told):
+            assert (told, life <= age < life + behind) == (age, True)
+            event("in its window")
+        case Fetch(fallback=fallback):
+            assert age >= life + behind
+            assert fallback is (age < life + on_error)
+            event("over")
+    if age < life and later == 0:
+        assert isinstance(judged, Keep)

@@ -6,7 +6,7 @@ from proxy.entry import Found
 from proxy.message import Fields
 from proxy.outcome import Tier
 from proxy.policy.freshness import current_age
-from proxy.policy.renewal import FallBack, Mismatch, Renewal, Renewed, Replaced, agrees, judge_renewal
+from proxy.policy.renewal import FallBack, Mismatch, Outdated, Renewal, Renewed, Replaced, judge_head, judge_renewal
 from proxy.policy.reuse import Fetch, Serve, judge_reuse
 from proxy.rules import Rule
 from tests.support.judged import ORIGIN, TTL60, T, Told, answer, cc, date, get, stored
@@ -100,12 +100,15 @@ DATE = ("Date", date(100))
         pytest.param([("Content-Length", "9")], "content-length", ("1",), id="3.2 Content-Length stays"),
         pytest.param([("Content-Encoding", "br")], "content-encoding", ("gzip",), id="3.2 it describes the bytes"),
         pytest.param([("Content-Range", "bytes 0-0/1")], "content-range", (), id="3.2 Content-Range"),
+        pytest.param([("Repr-Digest", "sha-256=:YQ==:")], "repr-digest", (), id="3.2 a digest of other bytes"),
         pytest.param([("Set-Cookie", "a=b")], "set-cookie", (), id="7.3 never into the store"),
         pytest.param([("Connection", "X"), ("X", "9")], "x", ("1",), id="3.1 named by Connection"),
         pytest.param([("Connection", "X")], "connection", (), id="3.1 Connection itself"),
         pytest.param([("Keep-Alive", "5")], "keep-alive", (), id="3.1 hop by hop"),
         pytest.param([("Transfer-Encoding", "chunked")], "transfer-encoding", (), id="3.1 framing"),
         pytest.param([("Proxy-Authenticate", "Basic")], "proxy-authenticate", (), id="3.1 the proxy's"),
+        pytest.param([("Proxy-Authentication-Info", "a")], "proxy-authentication-info", (), id="3.1 the proxy's too"),
+        pytest.param([("Proxy-Authorization", "Basic")], "proxy-authorization", (), id="3.1 the proxy's as well"),
         pytest.param([], "date", (date(100),), id="9110-6.6.1 a Date is made"),
         pytest.param([("Date", date(99))], "date", (date(99),), id="3.2 Date is replaced"),
     ],
@@ -169,15 +172,70 @@ def test_cookies_of_a_304_are_for_who_asked() -> None:
     assert renewal.personal == Fields.of(("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"))
 
 
+def test_what_a_304_withholds_is_for_who_asked() -> None:
+    """RFC 9111 5.2.2.4, 5.2.2.7: by what holds now; and nothing of the connection comes along (9110 7.6.1)."""
+    old = [cc("max-age=1"), TAG, ("X-A", "old"), ("X-B", "old")]
+    renewal = renew(old, [cc('max-age=9, private="x-a, connection"'), TAG, ("X-A", "new"), ("Connection", "x-a")])
+    assert isinstance(renewal, Renewed)
+    assert (len(renewal.personal), "x-a" in renewal.entry.fields) == (0, False)
+    renewal = renew(old, [cc('max-age=9, no-cache="X-A"'), TAG, ("X-A", "new")])
+    assert isinstance(renewal, Renewed)
+    assert renewal.personal == Fields.of(("X-A", "new"))
+    assert ("x-a" in renewal.entry.fields, renewal.entry.fields.get("x-b")) == (False, "old")
+
+
+NEWER = ("X", "new")
+
+
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("told", "agrees"),
     [
-        pytest.param([TAG, THEN, ("Content-Length", "3")], True, id="4.3.5 all the same"),
-        pytest.param([], True, id="4.3.5 nothing told"),
-        pytest.param([("ETag", '"b"')], False, id="4.3.5 another tag"),
-        pytest.param([("Last-Modified", date(-1))], False, id="4.3.5 another date"),
-        pytest.param([TAG, ("Content-Length", "4")], False, id="4.3.5 another length"),
+        pytest.param([TAG, THEN, ("Content-Length", "3")], True, id="all the same"),
+        pytest.param([], True, id="nothing told"),
+        pytest.param([("ETag", '"b"')], False, id="another tag"),
+        pytest.param([("ETag", 'W/"a"')], False, id="a weak tag is another"),
+        pytest.param([("Last-Modified", date(-1))], False, id="another date"),
+        pytest.param([TAG, ("Content-Length", "4")], False, id="another length"),
+        pytest.param([TAG, ("Vary", "Foo")], False, id="it varies otherwise"),
     ],
 )
-def test_head_agrees(told: list[Told], expected: bool) -> None:
-    assert agrees(stored(TAG, THEN, body=b"abc"), answer(*told)) is expected
+def test_head(told: list[Told], agrees: bool) -> None:
+    """RFC 9111 4.3.5: it updates what it still describes, and makes stale what it does not."""
+    entry = stored(TAG, THEN, cc("max-age=60"), ("X", "old"), body=b"abc")
+    judged = judge_head(get(method="HEAD"), entry, answer(*told, NEWER, at=LATER), ORIGIN, LATER)
+    if not agrees:
+        assert judged == Outdated()
+        return
+    assert isinstance(judged, Renewed)
+    assert (judged.entry.fields.get("x"), judged.entry.body) == ("new", entry.body)
+    assert judge_reuse(get(), Found(judged.entry, Tier.MEMORY), ORIGIN, LATER) == Serve(0, 60)
+
+
+def test_head_of_something_else_than_was_stored() -> None:
+    """The stored 404 is no more, and a validator that it never had is none of its own."""
+    gone = stored(cc("max-age=60"), status=404)
+    assert judge_head(get(method="HEAD"), gone, answer(), ORIGIN, T) == Outdated()
+    assert judge_head(get(method="HEAD"), stored(), answer(TAG), ORIGIN, T) == Outdated()
+
+
+def test_head_in_another_coding_tells_nothing() -> None:
+    """Its tag and length are those of other bytes, which a GET for the cache would not have brought."""
+    head = answer(("ETag", '"gz"'), ("Content-Encoding", "gzip"))
+    assert judge_head(get(method="HEAD"), stored(TAG), head, ORIGIN, T) is None
+    assert judge_head(get(method="HEAD"), stored(("Content-Encoding", "br")), head, ORIGIN, T) is None
+    assert judge_head(get(method="HEAD"), stored(("Content-Encoding", "gzip")), head, ORIGIN, T) == Outdated()
+
+
+@pytest.mark.parametrize(
+    ("asked", "method", "status"),
+    [
+        pytest.param([], "GET", 404, id="no 200"),
+        pytest.param([], "GET", 503, id="no success"),
+        pytest.param([("Authorization", "Basic YQ==")], "GET", 200, id="what one person gets"),
+        pytest.param([("Cookie", "a=b")], "GET", 200, id="what one visitor gets"),
+        pytest.param([], "POST", 200, id="no answer to a GET"),
+    ],
+)
+def test_head_that_tells_nothing(asked: list[Told], method: str, status: int) -> None:
+    entry, head = stored(TAG, method=method), answer(("ETag", '"b"'), status=status)
+    assert judge_head(get(*asked, method="HEAD"), entry, head, ORIGIN, T) is None

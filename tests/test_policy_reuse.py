@@ -119,10 +119,24 @@ def test_stale_if_error(value: str, late: float, rule: Rule, fallback: bool) -> 
     assert judged.fallback is fallback
 
 
-def test_a_clients_stale_if_error_widens_its_own_window() -> None:
+@pytest.mark.parametrize(
+    ("told", "asked", "fallback"),
+    [
+        pytest.param("stale-if-error=0", "stale-if-error=9", True, id="wider"),
+        pytest.param("stale-if-error=0", "stale-if-error=5", False, id="wider, and over"),
+        pytest.param("stale-if-error=90", "stale-if-error=5", False, id="narrower"),
+        pytest.param("stale-if-error=90", "stale-if-error=x", False, id="no number is no window"),
+        pytest.param("", "stale-if-error=0", False, id="narrower than the configured default"),
+    ],
+)
+def test_a_clients_stale_if_error_is_its_own_window(told: str, asked: str, fallback: bool) -> None:
     """RFC 5861 4: in a request its scope is the request."""
-    kept = found(cc("max-age=60, stale-if-error=0"))
-    assert judge_reuse(get(cc("stale-if-error=9")), kept, ORIGIN, T + 65) == Fetch(Why.STALE, False, True, 65, -5)
+    kept = found(cc(f"max-age=60, {told}"))
+    assert judge_reuse(get(cc(asked)), kept, ORIGIN, T + 65) == Fetch(Why.STALE, False, fallback, 65, -5)
+
+
+def test_a_clients_stale_if_error_lifts_no_prohibition() -> None:
+    """RFC 9111 4.2.4, 5.2.2.2."""
     strict = found(cc("max-age=60, must-revalidate"))
     judged = judge_reuse(get(cc("stale-if-error=9")), strict, ORIGIN, T + 65)
     assert judged == Fetch(Why.MUST_REVALIDATE, False, False, 65, -5)
@@ -133,7 +147,8 @@ def test_a_clients_stale_if_error_widens_its_own_window() -> None:
     [
         pytest.param("no-cache", ORIGIN, Fetch(Why.ORIGIN_NO_CACHE, True, False, 1, -1), id="5.2.2.4"),
         pytest.param("no-cache, max-age=60", ORIGIN, Fetch(Why.ORIGIN_NO_CACHE, True, False, 1, -1), id="4.2.1"),
-        pytest.param('no-cache="x"', ORIGIN, Fetch(Why.ORIGIN_NO_CACHE, True, False, 1, -1), id="5.2.2.4 qualified"),
+        pytest.param('no-cache="etag"', ORIGIN, Fetch(Why.ORIGIN_NO_CACHE, True, False, 1, -1), id="5.2.2.4 needed"),
+        pytest.param('no-cache="x", max-age=9', ORIGIN, Serve(1, 8), id="5.2.2.4 qualified, kept without it"),
         pytest.param("no-cache", TTL60, Fetch(Why.ORIGIN_NO_CACHE, True, False, 1, -1), id="wins over a ttl"),
         pytest.param("no-cache", ruled(ttl=60, override=True), Serve(1, 59), id="gives way to override"),
         pytest.param(
@@ -153,6 +168,8 @@ def test_no_cache(value: str, rule: Rule, expected: Reuse) -> None:
     [
         pytest.param([cc("no-store, max-age=60")], TTL60, "no-store", id="5.2.2.5"),
         pytest.param([cc("private, max-age=60")], TTL60, "private", id="5.2.2.7"),
+        pytest.param([cc('private="x", max-age=60'), ("X", "1")], TTL60, "private", id="5.2.2.7 a field of it"),
+        pytest.param([cc('no-cache="x", max-age=60'), ("X", "1")], TTL60, "private", id="5.2.2.4 a field of it"),
         pytest.param([cc("no-store")], ruled(ttl=60, override=True), "no-store", id="override never lifts it"),
         pytest.param([("Set-Cookie", "a=b"), FRESH60], ORIGIN, "set-cookie", id="7.3"),
         pytest.param([("Set-Cookie", "a=b"), cc("public, max-age=60")], ORIGIN, "set-cookie", id="7.3 public alone"),
@@ -287,6 +304,20 @@ def test_immutable(value: str, later: float, served: bool) -> None:
     kept = found(cc("max-age=60, immutable"), TAG)
     judged = judge_reuse(get(cc(value), trusted=True), kept, ORIGIN, T + later)
     assert isinstance(judged, Serve) is served
+
+
+@pytest.mark.parametrize(
+    ("value", "share", "later", "refresh"),
+    [
+        pytest.param("max-age=60", 0.1, 54, False, id="not yet"),
+        pytest.param("max-age=60", 0.1, 55, True, id="in the last tenth"),
+        pytest.param("max-age=60", 0.0, 59, False, id="not asked for"),
+        pytest.param("max-age=60, immutable", 0.1, 55, False, id="8246-2.1 what cannot change is left alone"),
+    ],
+)
+def test_refresh_ahead(value: str, share: float, later: float, refresh: bool) -> None:
+    judged = judge_reuse(get(), found(cc(value)), ruled(refresh_ahead=share), T + later)
+    assert judged == Serve(later, 60 - later, refresh=refresh)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ A response is shared with another client only if `judge_storing` said `Keep`: th
 import pytest
 
 from proxy.message import Framing, Head
-from proxy.policy.storing import Keep, Skip, judge_size, judge_storing, may_replace
+from proxy.policy.storing import Keep, Skip, judge_size, judge_storing, may_replace, outdates
 from proxy.policy.vary import ABSENT
 from proxy.reasons import Why
 from proxy.rules import Mode, Rule
@@ -139,7 +139,7 @@ def test_an_answer_to_a_condition_is_for_who_set_it(status: int, asked: tuple[To
         pytest.param("must-understand, max-age=60", 599, "must-understand", id="5.2.2.3 without no-store too"),
         pytest.param("must-understand, max-age=60", 404, "stored", id="5.2.2.3 understood"),
         pytest.param("private, max-age=60", 200, "private", id="5.2.2.7"),
-        pytest.param('private="x-a", max-age=60', 200, "private", id="5.2.2.7 qualified"),
+        pytest.param('private="date", max-age=60', 200, "private", id="5.2.2.7 qualified by what we need"),
         pytest.param("private, public, max-age=60", 200, "private", id="4.2.1 the most restrictive"),
     ],
 )
@@ -163,6 +163,18 @@ def test_targeted_prohibition() -> None:
     """RFC 9213 3.1: only CDNs store the one, all but CDNs the other."""
     assert why(answer(("CDN-Cache-Control", "max-age=60"), cc("no-store"))) == "stored"
     assert why(answer(("CDN-Cache-Control", "no-store"), cc("max-age=60"))) == "no-store"
+
+
+@pytest.mark.parametrize("value", ['private="X-A, x-b"', 'no-cache="X-A, x-b"', 'private="x-a", no-cache="x-b"'])
+def test_withheld_fields(value: str) -> None:
+    """RFC 9111 5.2.2.4, 5.2.2.7: the rest may be stored."""
+    judged = judge_storing(get(), answer(cc(f"max-age=60, {value}"), ("X-A", "1")), ORIGIN, T)
+    assert judged == Keep(60, T + 360, (), 60, frozenset({"x-a", "x-b"}))
+
+
+def test_a_cookie_that_is_withheld_forbids_all_the_same() -> None:
+    judged = judge_storing(get(), answer(cc('max-age=60, private="set-cookie"'), ("Set-Cookie", "a=b")), ORIGIN, T)
+    assert judged == Skip(Why.SET_COOKIE, 60)
 
 
 def test_store_private() -> None:
@@ -348,3 +360,27 @@ def test_skip_tells_what_the_origin_said() -> None:
 )
 def test_an_error_never_puts_out_a_good_answer(old: int, new: int, expected: bool) -> None:
     assert may_replace(stored(status=old), answer(status=new)) is expected
+
+
+@pytest.mark.parametrize(
+    ("status", "conditional", "asked", "skip", "expected"),
+    [
+        pytest.param(200, True, [], Why.NO_STORE, True, id="4.3.3 another representation"),
+        pytest.param(301, True, [], Why.STATUS, True, id="4.3.3 it has moved"),
+        pytest.param(200, False, [], Why.NO_STORE, False, id="4.3.3 we did not say what we have"),
+        pytest.param(404, False, [], Why.STATUS, True, id="there is none any more"),
+        pytest.param(410, False, [], Why.STATUS, True, id="nor will there be"),
+        *(
+            pytest.param(status, True, [], Why.STATUS, False, id=f"{status} is no word on it")
+            for status in (403, 429, 503)
+        ),
+        pytest.param(200, True, [cc("no-store")], Why.REQUEST_NO_STORE, False, id="5.2.1.5 one client's wish"),
+        pytest.param(404, True, [AUTH], Why.CREDENTIALS, False, id="3.5 one person's answer"),
+        pytest.param(404, True, [COOKIE], Why.STATUS, False, id="one visitor's answer"),
+    ],
+)
+def test_what_is_not_kept_may_outdate_what_is(
+    status: int, conditional: bool, asked: list[Told], skip: Why, expected: bool
+) -> None:
+    told = outdates(get(*asked), answer(status=status), ORIGIN, Skip(skip), conditional=conditional)
+    assert told is expected

@@ -281,8 +281,9 @@ async def test_a_range_of_a_stored_answer_is_what_the_origin_would_cut(
     await Ask("/range/1024").of(front.program)
     direct, got = await ask.of(origin), await ask.of(front.program)
     assert got.header("x-cache") == ("HIT" if front.ruled else "MISS")
-    assert (got.status, got.body) == (direct.status, direct.body)
-    assert got.header("content-range") == direct.header("content-range")
+    assert (got.status, got.header("content-range")) == (direct.status, direct.header("content-range"))
+    if direct.status == 206:
+        assert got.body == direct.body
 
 
 @pytest.mark.parametrize(("ask", "directly", "through", "why"), OTHERWISE, ids=str)

@@ -11,7 +11,7 @@ from functools import lru_cache
 import http_sf
 
 from proxy.message import Fields, Request
-from proxy.policy.fields import INFINITE, TOKEN, delta_seconds, members
+from proxy.policy.fields import INFINITE, IS_TOKEN, TOKEN, delta_seconds, members
 from proxy.rules import Rule
 
 TARGETS = ("cachegate-cache-control", "cdn-cache-control")  # most specific first (RFC 9213 2.2)
@@ -21,8 +21,8 @@ TARGETS = ("cachegate-cache-control", "cdn-cache-control")  # most specific firs
 class Directives:
     """What a message says to caches. Seconds are None when not said.
 
-    `private` and `no_cache` hold with and without field names: handling the qualified forms as the unqualified ones
-    is always safe (5.2.2.4, 5.2.2.7). `targeted`: these come from a field meant for us, so Expires does not count.
+    `withheld` are the fields (lower case) that qualified forms of `private` and `no_cache` name: the answer is kept
+    without them (5.2.2.4, 5.2.2.7). `targeted`: these come from a field meant for us, so Expires does not count.
     """
 
     no_store: bool = False
@@ -40,6 +40,7 @@ class Directives:
     stale_if_error: int | None = None
     max_stale: int | None = None
     min_fresh: int | None = None
+    withheld: frozenset[str] = frozenset()
     targeted: bool = False
 
 
@@ -88,24 +89,46 @@ _NAME = re.compile(TOKEN).match
 _BROKEN = "?"  # an argument that is no number
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
-_RESTRICTIONS = frozenset(
-    {"no-store", "no-cache", "private", "must-revalidate", "proxy-revalidate", "immutable", "only-if-cached"}
-)
+_QUALIFIABLE = frozenset({"no-cache", "private"})
+_RESTRICTIONS = frozenset({"no-store", "must-revalidate", "proxy-revalidate"})
 _PERMISSIONS = frozenset({"public", "must-understand"})
-_NUMBERS = frozenset({"max-age", "s-maxage", "stale-while-revalidate", "stale-if-error", "max-stale", "min-fresh"})
+_NUMBERS = frozenset({"max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"})
+_WISHES = frozenset({"max-stale", "min-fresh"})  # numbers of a request (5.2.1)
+_ARGUMENTLESS = _RESTRICTIONS | {"immutable", "only-if-cached"}  # an argument changes nothing (RFC 8246 2)
+
+# Without these an answer could not be judged any more, or not be read: to withhold one is to withhold all.
+_NEEDED = frozenset(
+    {
+        *TARGETS,
+        "age",
+        "cache-control",
+        "content-encoding",
+        "content-length",
+        "content-range",
+        "content-type",
+        "date",
+        "etag",
+        "expires",
+        "last-modified",
+        "vary",
+    }
+)
 
 
 @lru_cache(maxsize=512)
 def _directives(value: str) -> Directives:
     flags: set[str] = set()
     numbers: dict[str, int] = {}
+    withheld: frozenset[str] = frozenset()
     for member in members(value):
-        name, argument = _split(member)
-        if name in _RESTRICTIONS or (name in _PERMISSIONS and argument is None):
+        name, argument, quoted = _split(member)
+        if name in _QUALIFIABLE and quoted and (named := _field_names(argument or "")):
+            withheld |= named
+        elif name in _QUALIFIABLE or name in _ARGUMENTLESS or (name in _PERMISSIONS and argument is None):
             flags.add(name)
-        elif name in _NUMBERS:
+        elif name in _NUMBERS or name in _WISHES:
             _note(numbers, name, _seconds(name, argument))
-    return _typed(flags, numbers)
+    return _typed(flags, numbers, withheld)
 
 
 @lru_cache(maxsize=512)
@@ -113,16 +136,24 @@ def _without_reload(value: str) -> Directives:
     return replace(_directives(value), no_cache=False, max_age=None)
 
 
-def _split(member: str) -> tuple[str, str | None]:
-    """The name in lower case and the argument. What is not of the grammar keeps its name with an argument that is no
-    number, so that it can only restrict."""
+def _split(member: str) -> tuple[str, str | None, bool]:
+    """The name in lower case, the argument, and whether it was quoted. What is not of the grammar keeps its name with
+    an argument that is no number, so that it can only restrict."""
     match = _DIRECTIVE.fullmatch(member)
     if match is None:
         name = _NAME(member)
-        return name[0].lower() if name else "", _BROKEN
+        return name[0].lower() if name else "", _BROKEN, False
     quoted = match["quoted"]
-    argument = match["token"] if quoted is None else _ESCAPE.sub(r"\1", quoted)
-    return match["name"].lower(), argument
+    if quoted is None:
+        return match["name"].lower(), match["token"], False
+    return match["name"].lower(), _ESCAPE.sub(r"\1", quoted), True
+
+
+def _field_names(argument: str) -> frozenset[str]:
+    """The fields that a qualified directive names. None when it has to hold for the whole answer: it names nothing, or
+    what is no field name, or a field that we need. So does the token form, which nobody should send (5.2.2.4)."""
+    names = frozenset(name.lower() for name in members(argument))
+    return names if not names & _NEEDED and all(map(IS_TOKEN, names)) else frozenset()
 
 
 def _seconds(name: str, argument: str | None) -> int:
@@ -137,10 +168,12 @@ def _note(numbers: dict[str, int], name: str, seconds: int) -> None:
     numbers[name] = seconds if numbers.get(name, seconds) == seconds else 0
 
 
-def _typed(flags: Iterable[str], numbers: dict[str, int], *, targeted: bool = False) -> Directives:
+def _typed(
+    flags: Iterable[str], numbers: dict[str, int], withheld: frozenset[str], *, targeted: bool = False
+) -> Directives:
     said: dict[str, bool | int] = {name.replace("-", "_"): seconds for name, seconds in numbers.items()}
     said |= {name.replace("-", "_"): True for name in flags}
-    return Directives(targeted=targeted, **said)  # type: ignore[arg-type]
+    return Directives(targeted=targeted, withheld=withheld, **said)  # type: ignore[arg-type]
 
 
 # -- targeted fields ---------------------------------------------------------------------------------------------------
@@ -158,14 +191,21 @@ def _targeted(value: str) -> Directives | None:
         return None
     flags: set[str] = set()
     numbers: dict[str, int] = {}
+    withheld: frozenset[str] = frozenset()
     for name, member in dictionary.items():
         item = member[0] if isinstance(member, tuple) else member
         if name in _NUMBERS:
             if type(item) is not int:
                 return None
             numbers[name] = max(0, min(item, INFINITE))
-        elif name in _RESTRICTIONS or name in _PERMISSIONS:
-            if item is not True and not (name in ("no-cache", "private") and type(item) is str):
+        elif name in _QUALIFIABLE and type(item) is str:
+            named = _field_names(item)
+            withheld |= named
+            flags |= set() if named else {name}
+        elif name in _QUALIFIABLE or name in _RESTRICTIONS or name in _PERMISSIONS:
+            if item is not True:
                 return None
             flags.add(name)
-    return _typed(flags, numbers, targeted=True)
+        elif name == "immutable":
+            flags.add(name)
+    return _typed(flags, numbers, withheld, targeted=True)

@@ -18,7 +18,7 @@ _FORWARD = {
 } | {
     why: word
     for word, reasons in {
-        "miss": (Why.LATELY_UNCACHEABLE, Why.COLLAPSED, Why.NO_STORE, Why.PRIVATE, Why.SET_COOKIE),
+        "miss": (Why.CUT_OFF, Why.LATELY_UNCACHEABLE, Why.COLLAPSED, Why.NO_STORE, Why.PRIVATE, Why.SET_COOKIE),
         "stale": (
             Why.STALE,
             Why.PURGED,
@@ -48,23 +48,37 @@ def forward_word(why: Why) -> str:
     return _FORWARD.get(why, "bypass")
 
 
-def render(name: str, outcome: Outcome, *, debug: bool = False) -> str:
-    """The list member that `name` adds. The key is shown in debugging only: it helps who wants to poison (6)."""
+def render(name: str, outcome: Outcome, status: int | None = None, *, debug: bool = False) -> str:
+    """The list member that `name` adds to an answer of this status. The key is shown in debugging only: it helps who
+    wants to poison (6)."""
     parts = [name if _TOKEN(name) else _string(name)]
-    if outcome.fwd is not None:
+    forwarded = _forwarded(outcome)
+    if forwarded:
         parts.append(f"fwd={outcome.fwd}")
-        if outcome.upstream_status is not None and outcome.verdict in (Verdict.REVALIDATED, Verdict.STALE):
-            parts.append(f"fwd-status={outcome.upstream_status}")  # else it is the status that the client sees
+        if _differs(outcome, status):
+            parts.append(f"fwd-status={outcome.upstream_status}")
     elif outcome.verdict in _STORED_ANSWERS:
         parts.append("hit")
     if outcome.ttl is not None:
         parts.append(f"ttl={floor(outcome.ttl)}")
-    if outcome.fwd is not None:
+    if forwarded:
         parts += [word for word, holds in (("stored", outcome.stored), ("collapsed", outcome.collapsed)) if holds]
     if debug and outcome.key:
         parts.append(f"key={_string(outcome.key)}")
     parts.append(f"detail={_detail(outcome)}")
     return "; ".join(parts)
+
+
+def _forwarded(outcome: Outcome) -> bool:
+    """What stands in for an answer that never came is a hit (2.1): with `fwd`, the status that the client sees would
+    be taken for the next hop's (2.3)."""
+    return outcome.fwd is not None and not (outcome.verdict is Verdict.STALE and outcome.upstream_status is None)
+
+
+def _differs(outcome: Outcome, status: int | None) -> bool:
+    """Whether the next hop's status has to be told: left out, it is the one that the client sees (2.3)."""
+    told = outcome.upstream_status
+    return told is not None and (told != status or outcome.verdict in (Verdict.REVALIDATED, Verdict.STALE))
 
 
 def _detail(outcome: Outcome) -> str:

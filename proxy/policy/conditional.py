@@ -11,8 +11,9 @@ NOT_WHOLE = CLIENT_CONDITIONS | {"range", "if-range"}
 # For the origin alone: a cache must not evaluate them, and sends them on (RFC 9111 4.3.2).
 ORIGIN_CONDITIONS = frozenset({"if-match", "if-unmodified-since"})
 
-# Representation metadata that a 304 leaves out (RFC 9110 15.4.5).
-_NOT_IN_304 = frozenset(
+# What a client that has the representation need not be told again of it: left out of a 304, and of a 206 that
+# If-Range made one (RFC 9110 15.4.5, 15.3.7). Validators are told apart.
+METADATA = frozenset(
     {
         "content-type",
         "content-length",
@@ -65,7 +66,15 @@ def _unmodified(value: str, fields: Fields, now: float) -> bool:
 
 def not_modified_fields(fields: Fields) -> Fields:
     """What a 304 carries of the stored fields; Last-Modified only where no entity tag does its work (15.4.5)."""
-    return fields.without(_NOT_IN_304 | {"last-modified"} if "etag" in fields else _NOT_IN_304)
+    return fields.without(METADATA | {"last-modified"} if "etag" in fields else METADATA)
+
+
+def for_the_origin(request: Request) -> bool:
+    """Whether the request has a condition that a cache must not evaluate (RFC 9111 4.3.2), or one that would mean 412
+    for its method, which only the origin can say (RFC 9110 13.1.2)."""
+    if any(name in request.fields for name in ORIGIN_CONDITIONS):
+        return True
+    return request.method not in ("GET", "HEAD") and "if-none-match" in request.fields
 
 
 def validators(entry: Entry) -> Pairs:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from proxy.entry import Pairs
-from proxy.message import Fields, Request, lower_name
+from proxy.message import Fields, Head, Request, lower_name
+from proxy.policy.fields import delta_seconds
 from proxy.policy.paths import climbs
 from proxy.rules import Rule
 
@@ -135,6 +136,12 @@ def response_fields(fields: Fields) -> Fields:
     return fields.without(_NOT_ANSWERED if nominated <= _NOT_ANSWERED else _NOT_ANSWERED | nominated)
 
 
+def upgrade_required(head: Head) -> Pairs:
+    """What a 426 must say although it is for one connection only: which protocols it wants (RFC 9110 15.5.22)."""
+    value = head.fields.get("upgrade") if head.status == 426 else None
+    return () if value is None else (("Upgrade", value),)
+
+
 def has_loop(fields: Fields, via_name: str) -> bool:
     """Whether a Via says that the message was here before (RFC 9110 7.6.3)."""
     value = fields.get("via")
@@ -147,7 +154,7 @@ def has_loop(fields: Fields, via_name: str) -> bool:
 def hops_left(request: Request) -> int | None:
     """What Max-Forwards of an OPTIONS or TRACE allows; at 0 we are the final recipient (RFC 9110 7.6.2)."""
     value = request.fields.get("max-forwards") if request.method in ("OPTIONS", "TRACE") else None
-    return int(value) if value is not None and value.isascii() and value.isdigit() and len(value) < 10 else None
+    return None if value is None else delta_seconds(value)
 
 
 def upstream_target(base_path: str, strip_prefix: str, target: str) -> str:
@@ -214,7 +221,5 @@ def _node(client: str) -> str:
 
 
 def _one_hop_less(fields: Fields) -> Fields:
-    value = fields.get("max-forwards")
-    if value is None or not (value.isascii() and value.isdigit()) or len(value) > 9:
-        return fields
-    return fields.replacing(("Max-Forwards", str(max(int(value) - 1, 0))))
+    hops = delta_seconds(fields.get("max-forwards") or "")  # what is greater than our greatest becomes that
+    return fields if hops is None else fields.replacing(("Max-Forwards", str(max(hops - 1, 0))))

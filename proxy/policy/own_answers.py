@@ -7,15 +7,25 @@ from proxy.message import Fields, Reply
 from proxy.outcome import Outcome, Verdict
 from proxy.reasons import Why
 
-_OTHER_PHRASES = {499: "Client Closed Request"}
+# Where Python's list has none, or, before 3.13, an older one than RFC 9110 15.5.
+_PHRASES = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+    499: "Client Closed Request",
+}
 
 
 def phrase(status: int) -> str:
     """The reason phrase of a status code, "" when it has none."""
+    known = _PHRASES.get(status)
+    if known is not None:
+        return known
     try:
         return HTTPStatus(status).phrase
     except ValueError:
-        return _OTHER_PHRASES.get(status, "")
+        return ""
 
 
 def own_answer(

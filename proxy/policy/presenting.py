@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from proxy.message import Fields, Head, Request
 from proxy.outcome import Outcome
 from proxy.policy import cache_status
-from proxy.policy.conditional import client_condition, not_modified_fields
+from proxy.policy.conditional import METADATA, client_condition, not_modified_fields
 from proxy.policy.fields import http_date
-from proxy.policy.ranges import Part, Unsatisfiable, client_range
+from proxy.policy.ranges import Part, Pieces, Several, Unsatisfiable, client_range, content_range, length, multipart
 from proxy.reasons import Why
 from proxy.rules import Rule
 
 # What we say ourselves on every reply; an origin's own fields of these names give way. Age is computed anew.
 _OURS = frozenset({"x-cache", "x-cache-tier", "x-request-id"})
+# They tell of the content of one message, and a part of it is another (RFC 9530 2, RFC 2616 14.15).
+_OF_THE_CONTENT = frozenset({"content-digest", "content-md5"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +27,21 @@ class Plan:
     start: int = 0
     end: int | None = None  # None: to the end, which is not known yet
     why: Why | None = None  # when the content was cut or left out on the client's own condition
+    parts: tuple[Part, ...] = ()  # when several are wanted: see `in_parts`
+    media: str | None = None  # their Content-Type
 
     @property
     def empty(self) -> bool:
         return self.end is not None and self.end <= self.start
 
 
-def plan(request: Request, status: int, phrase: str, fields: Fields, size: int | None) -> Plan:
+def plan(
+    request: Request, status: int, phrase: str, fields: Fields, size: int | None, *, growing: bool = False
+) -> Plan:
     """Answer the client's own preconditions and range from a whole answer (RFC 9110 13.2.2, 14.2).
 
-    `size` is the content's length in bytes, None while it is still growing; then no range is cut.
+    `size` is the content's length in bytes, None while nobody knows it; then no range is cut. Of what is `growing`,
+    and read but once, one part is cut at most.
     """
     code = client_condition(request, status, fields)
     if code == 304:
@@ -44,35 +51,63 @@ def plan(request: Request, status: int, phrase: str, fields: Fields, size: int |
     if request.method == "HEAD":
         return Plan(status, phrase, fields, end=0)
     if size is not None and status == 200 and "range" in request.fields:
-        return _cut(request, phrase, fields, size)
+        return _cut(request, phrase, fields, size, growing=growing)
     return Plan(status, phrase, fields, end=size)
 
 
-def _cut(request: Request, phrase: str, fields: Fields, size: int) -> Plan:
+def _cut(request: Request, phrase: str, fields: Fields, size: int, *, growing: bool) -> Plan:
     match client_range(request, size, fields):
         case Part(start, end):
-            told = fields.replacing(
-                ("Content-Range", f"bytes {start}-{end - 1}/{size}"), ("Content-Length", str(end - start))
+            told = _of_a_part(request, fields).replacing(
+                ("Content-Range", content_range(Part(start, end), size)), ("Content-Length", str(end - start))
             )
             return Plan(206, "Partial Content", told, start, end, Why.RANGE)
+        case Several(parts) if not growing:
+            told, media = _of_a_part(request, fields), fields.get("content-type")
+            return Plan(206, "Partial Content", told, 0, size, Why.RANGE, parts, media)
         case Unsatisfiable():
-            told = Fields.of(("Content-Range", f"bytes */{size}"), ("Content-Length", "0"))
+            told = Fields.of(("Content-Range", f"bytes */{size}"))
             return Plan(416, "Range Not Satisfiable", told, end=0, why=Why.RANGE)
         case _:
             return Plan(200, phrase, fields, end=size)
 
 
-def dress(fields: Fields, request: Request, rule: Rule, outcome: Outcome, name: str, age: float | None) -> Fields:
+def _of_a_part(request: Request, fields: Fields) -> Fields:
+    """Who asks with If-Range has the representation's metadata; the validators, by which parts are combined, stay
+    (RFC 9110 15.3.7)."""
+    return fields.without(METADATA if "if-range" in request.fields else _OF_THE_CONTENT)
+
+
+def in_parts(what: Plan, boundary: str) -> tuple[Fields, Pieces]:
+    """The fields and the content of a plan with several parts (RFC 9110 14.6, 15.3.7.2)."""
+    assert what.end is not None
+    pieces = multipart(what.parts, what.end, what.media, boundary)
+    media = "Content-Type", f"multipart/byteranges; boundary={boundary}"
+    fields = what.fields.without({"content-range"})  # it would be a single part's
+    return fields.replacing(media, ("Content-Length", str(length(pieces)))), pieces
+
+
+def dress(
+    fields: Fields,
+    request: Request,
+    rule: Rule,
+    outcome: Outcome,
+    name: str,
+    age: float | None,
+    *,
+    status: int | None = None,
+) -> Fields:
     """Add what the gateway itself says. `age` in seconds for an answer from store (RFC 9111 5.1), else None: then
-    the Age that came from upstream stands."""
+    the Age that came from upstream stands. `status` is what the client is told."""
     drop = _OURS if age is None else _OURS | {"age"}
     if rule.client_cache_control is not None and rule.caches:
         drop |= {"cache-control", "expires", "pragma"}
-    told = [(outcome_name, value) for outcome_name, value in _said(request, rule, outcome, name, age)]
-    return fields.without(drop).plus(*told)
+    return fields.without(drop).plus(*_said(request, rule, outcome, name, age, status))
 
 
-def _said(request: Request, rule: Rule, outcome: Outcome, name: str, age: float | None) -> list[tuple[str, str]]:
+def _said(
+    request: Request, rule: Rule, outcome: Outcome, name: str, age: float | None, status: int | None
+) -> list[tuple[str, str]]:
     said = []
     if age is not None:
         said.append(("Age", str(int(age))))
@@ -81,7 +116,7 @@ def _said(request: Request, rule: Rule, outcome: Outcome, name: str, age: float 
     said += [("Via", f"1.1 {name}"), ("X-Cache", outcome.verdict)]
     if outcome.tier is not None:
         said.append(("X-Cache-Tier", outcome.tier))
-    said.append(("Cache-Status", cache_status.render("cachegate", outcome)))
+    said.append(("Cache-Status", cache_status.render("cachegate", outcome, status)))
     if request.id:
         said.append(("X-Request-Id", request.id))
     return said

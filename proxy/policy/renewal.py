@@ -1,12 +1,14 @@
-"""What did the revalidation mean? (RFC 9111 4.3.3, 4.3.4, RFC 5861 4)"""
+"""What did the revalidation mean? (RFC 9111 4.3.3, 4.3.4, RFC 5861 4) And the answer to a HEAD? (4.3.5)"""
 
 from dataclasses import dataclass, field, replace
 
 from proxy.entry import Entry
-from proxy.message import Fields, Head, Pair, lower_name
+from proxy.message import Fields, Head, Pair, Request, lower_name
+from proxy.policy.cache_control import for_shared_cache
 from proxy.policy.conditional import validators
 from proxy.policy.fields import etag, http_date, members, same_strongly, same_weakly
 from proxy.policy.freshness import initial_age, keep_until, lifetime
+from proxy.policy.identity import uncovered
 from proxy.policy.vary import vary_names
 from proxy.reasons import Why
 from proxy.rules import Rule
@@ -15,7 +17,8 @@ from proxy.rules import Rule
 @dataclass(frozen=True, slots=True)
 class Renewed:
     """The 304 confirms the stored answer: `entry` carries the merged fields and the new times. `personal` is what
-    the 304 says to this client alone (Set-Cookie): sent, never stored."""
+    the 304 says to this client alone (Set-Cookie, and what a qualified private or no-cache names): sent, never
+    stored."""
 
     entry: Entry
     personal: Fields = field(default_factory=Fields)
@@ -38,6 +41,11 @@ class Mismatch:
     """The 304 confirms something that we do not have: ask again, without conditions."""
 
 
+@dataclass(frozen=True, slots=True)
+class Outdated:
+    """The answer to a HEAD describes another representation than the stored one: it is stale from now on."""
+
+
 Renewal = Renewed | Replaced | FallBack | Mismatch
 
 
@@ -53,9 +61,19 @@ def judge_renewal(entry: Entry, head: Head | None, rule: Rule, now: float, *, fa
     return _renewed(entry, head, rule, now)
 
 
-def agrees(entry: Entry, head: Head) -> bool:
-    """Whether the 200 to a HEAD still describes `entry`; if not, the entry is stale (RFC 9111 4.3.5)."""
-    told = head.fields
+def judge_head(request: Request, entry: Entry, head: Head, rule: Rule, now: float) -> Renewed | Outdated | None:
+    """What the answer to a HEAD means for the stored answer that a GET would have chosen (RFC 9111 4.3.5); None when it
+    means nothing. What it renews is judged by `judge_renewed` before it is stored, as after a 304."""
+    if head.status != 200 or entry.parts.method != "GET" or uncovered(request, rule) is not None:
+        return None  # an answer to somebody in particular tells nothing of what everybody gets
+    if head.fields.get("content-encoding") != entry.fields.get("content-encoding"):
+        return None  # a HEAD goes with the client's own Accept-Encoding, and we may have asked for another coding
+    agrees = entry.status == 200 and _describes(head.fields, entry) and _same_variant(head.fields, entry)
+    return _renewed(entry, head, rule, now) if agrees else Outdated()
+
+
+def _describes(told: Fields, entry: Entry) -> bool:
+    """Whether every validator and the length that were told are those of the entry."""
     if any(name in told and told.get(name) != entry.fields.get(name) for name in ("etag", "last-modified")):
         return False
     return "content-length" not in told or told.get("content-length") == str(entry.body.size)
@@ -81,13 +99,16 @@ def _same_variant(told: Fields, entry: Entry) -> bool:
 
 
 # What a 304 does not change: it describes the stored bytes (RFC 9111 3.2), or the connection (3.1), or one client.
-_BYTES = frozenset({"content-length", "content-encoding", "content-range", "content-md5", "content-digest"})
+_BYTES = frozenset(
+    {"content-length", "content-encoding", "content-range", "content-md5", "content-digest", "digest", "repr-digest"}
+)
 _CONNECTION = frozenset(
     {
         "connection",
         "keep-alive",
         "proxy-authenticate",
         "proxy-authentication-info",
+        "proxy-authorization",
         "proxy-connection",
         "te",
         "trailer",
@@ -99,8 +120,12 @@ _PERSONAL = frozenset({"set-cookie", "set-cookie2"})
 
 
 def _renewed(entry: Entry, head: Head, rule: Rule, now: float) -> Renewed:
-    personal = Fields(pair for pair in head.fields.pairs if lower_name(pair[0]) in _PERSONAL)
-    fields = _merged(entry.fields, head)
+    nominated = {name.lower() for name in members(head.fields.get("connection") or "")}
+    told = head.fields.without(_CONNECTION | nominated)
+    fields = _merged(entry.fields, told.without(_BYTES | _PERSONAL), head.received_at)
+    withheld = for_shared_cache(fields).withheld  # by what holds from now on, whoever said it (5.2.2.4, 5.2.2.7)
+    personal = Fields(pair for pair in told.pairs if lower_name(pair[0]) in _PERSONAL | withheld)
+    fields = fields.without(withheld) if withheld else fields
     life = lifetime(fields, entry.status, rule, head.received_at)
     age = initial_age(fields, head.requested_at, head.received_at) + max(0.0, now - head.received_at)
     renewed = replace(
@@ -113,13 +138,11 @@ def _renewed(entry: Entry, head: Head, rule: Rule, now: float) -> Renewed:
     return Renewed(renewed, personal)
 
 
-def _merged(stored: Fields, head: Head) -> Fields:
-    """The stored fields in their order, those that the 304 tells replaced where they stood (RFC 9111 3.2). Age and
-    Date are of one message: the old ones go even when the new message has none."""
-    nominated = {name.lower() for name in members(head.fields.get("connection") or "")}
-    told = head.fields.without(_BYTES | _CONNECTION | _PERSONAL | nominated)
+def _merged(stored: Fields, told: Fields, received_at: float) -> Fields:
+    """The stored fields in their order, those that the new message tells replaced where they stood (RFC 9111 3.2). Age
+    and Date are of one message: the old ones go even when the new one has none."""
     if "date" not in told:
-        told = told.plus(("Date", http_date(head.received_at)))
+        told = told.plus(("Date", http_date(received_at)))
     fresh: dict[str, list[Pair]] = {}
     for pair in told.pairs:
         fresh.setdefault(lower_name(pair[0]), []).append(pair)

@@ -18,11 +18,13 @@ __all__ = ["Choice", "Fetch", "Reuse", "Serve", "ServeStale", "judge_reuse", "on
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """Answer from store as fresh. Seconds; `ttl` is what is left of the lifetime (negative under max-stale)."""
+    """Answer from store as fresh. Seconds; `ttl` is what is left of the lifetime (negative under max-stale).
+    `refresh`: it has come into the rule's `refresh_ahead`, so fetch it anew behind."""
 
     age: float
     ttl: float
     why: Why = Why.FRESH
+    refresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def judge_reuse(request: Request, found: Found | None, rule: Rule, now: float, *
         return Fetch(why, age=age, ttl=ttl)
     wish = asked(request, rule)
     if ttl > 0:
-        return _fresh(entry, life, wish, age, ttl)
+        return _fresh(entry, life, rule, wish, age, ttl)
     return _stale(found, life, rule, wish, age, ttl)
 
 
@@ -129,6 +131,8 @@ def _unusable(request: Request, entry: Entry, said: Directives, rule: Rule) -> W
         return Why.NO_STORE
     if said.private and not rule.store_private:
         return Why.PRIVATE
+    if said.withheld and any(name in entry.fields for name in said.withheld):
+        return Why.PRIVATE
     if "set-cookie" in entry.fields and not (said.public and rule.store_set_cookie):
         return Why.SET_COOKIE
     if entry.vary and "content-encoding" in entry.fields and _unreadable(request, entry, rule):
@@ -146,10 +150,12 @@ def _unreadable(request: Request, entry: Entry, rule: Rule) -> bool:
     return not accepts_coding(request.fields.get("accept-encoding"), entry.fields.get("content-encoding") or "")
 
 
-def _fresh(entry: Entry, life: Lifetime, wish: Directives, age: float, ttl: float) -> Serve | Fetch:
+def _fresh(entry: Entry, life: Lifetime, rule: Rule, wish: Directives, age: float, ttl: float) -> Serve | Fetch:
     why = None if wish is SILENT else _declined(life, wish, age, ttl)
     if why is None:
-        return Serve(age, ttl)
+        # RFC 8246 2.1: what cannot change is not asked for again while it is fresh.
+        ahead = ttl < rule.refresh_ahead * (age + ttl) and not life.said.immutable
+        return Serve(age, ttl, refresh=ahead)
     return Fetch(why, conditional=bool(validators(entry)), fallback=True, age=age, ttl=ttl)
 
 
@@ -174,7 +180,8 @@ def _stale(found: Found, life: Lifetime, rule: Rule, wish: Directives, age: floa
     why = _why_stale(found, life, age)
     if why is Why.STALE and late < window.while_revalidate:
         why = _declined(life, wish, age, ttl) or why
-    if_error = 0.0 if life.never_stale else max(window.if_error, wish.stale_if_error or 0)
+    # RFC 5861 4: in a request it holds for that request, wider or narrower than what everybody gets.
+    if_error = window.if_error if wish.stale_if_error is None or life.never_stale else wish.stale_if_error
     return Fetch(why, conditional=bool(validators(found.entry)), fallback=late < if_error, age=age, ttl=ttl)
 
 

@@ -15,12 +15,14 @@ from proxy.rules import Mode, Rule
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Store it. `lifetime` seconds from `received_at` less the age it came with; `keep_until` wall clock."""
+    """Store it. `lifetime` seconds from `received_at` less the age it came with; `keep_until` wall clock; `withheld`
+    fields (lower case) are for the client that asked, and not stored (RFC 9111 5.2.2.4, 5.2.2.7)."""
 
     lifetime: float
     keep_until: float
     vary: Pairs
     origin_ttl: float | None = None
+    withheld: frozenset[str] = frozenset()
     why: Why = Why.STORED
 
 
@@ -70,6 +72,7 @@ def judge_storing(request: Request, head: Head, rule: Rule, now: float) -> Stori
         keep_until=keep_until(life, rule, age, now, renewable=renewable),
         vary=vary_values(names, request.fields, rule),
         origin_ttl=life.origin,
+        withheld=life.said.withheld,
     )
 
 
@@ -113,6 +116,15 @@ def judge_renewed(request: Request, told: Head, renewed: Entry, rule: Rule, now:
 def may_replace(entry: Entry, head: Head) -> bool:
     """Whether an answer that may be stored may take the place of `entry`: an error never puts out a good answer."""
     return head.status < 500 or entry.status >= 500
+
+
+def outdates(request: Request, head: Head, rule: Rule, skip: Skip, *, conditional: bool) -> bool:
+    """Whether an answer that is not kept shows all the same that the stored one is over: there is nothing any more, or
+    something else than the validators of our request (`conditional`) describe (RFC 9111 4.3.3). What one client asked
+    for himself, or is told as a person, says nothing of what everybody gets."""
+    if skip.why is Why.REQUEST_NO_STORE or uncovered(request, rule) is not None:
+        return False
+    return head.status in (404, 410) or (conditional and 200 <= head.status < 400)
 
 
 # -- judge_storing, in the order of its reasons ------------------------------------------------------------------------

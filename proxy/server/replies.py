@@ -42,10 +42,13 @@ def render(reply: Reply, *, method: str, http11: bool, keep_alive: bool, date: b
     declared = _declared(reply)
     framing, told, length = _framing(reply, method, http11, declared)
     keep_alive = keep_alive and not reply.close and framing is not Framing.CLOSE
+    options = _options(reply, http11, keep_alive)
     lines = [b"HTTP/1.1 %d %b" % (reply.status, reply.phrase.encode("latin-1"))]
     for name, value in reply.fields.pairs:
         known = lower_name(name)
-        if known in _HOP_BY_HOP or (known == "content-length" and (told is None or told != declared)):
+        if (known in _HOP_BY_HOP and known not in options) or (
+            known == "content-length" and (told is None or told != declared)
+        ):
             continue
         lines.append(b"%b: %b" % (name, value))
         if known == "content-length":
@@ -56,14 +59,22 @@ def render(reply: Reply, *, method: str, http11: bool, keep_alive: bool, date: b
         lines.append(b"Content-Length: %d" % told)
     if framing is Framing.CHUNKED:
         lines.append(b"Transfer-Encoding: chunked")
-    if not keep_alive:
-        lines.append(b"Connection: close")
-    elif not http11:
-        lines.append(b"Connection: keep-alive")
+    if options:
+        lines.append(b"Connection: " + ", ".join(options).encode())
     head = b"\r\n".join(lines) + b"\r\n\r\n"
     if not head.count(b"\n") == head.count(b"\r") == len(lines) + 1 or b"\0" in head:
         raise Unsendable("a control character in a header field")
     return Wire(head, framing, length, keep_alive)
+
+
+def _options(reply: Reply, http11: bool, keep_alive: bool) -> list[str]:
+    """What we say of this connection: whether it stays, and that a 426's Upgrade is about it (RFC 9110 7.8)."""
+    options = ["upgrade"] if reply.status == 426 and "upgrade" in reply.fields else []
+    if not keep_alive:
+        options.append("close")
+    elif not http11:
+        options.append("keep-alive")
+    return options
 
 
 def _declared(reply: Reply) -> int | None:
