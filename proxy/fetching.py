@@ -4,23 +4,23 @@ Runs in a task of its own, so that no client's leaving ends what others wait for
 journal's position: whatever is purged after that moment is not undone by what the fetch stores.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Protocol, assert_never
 
 from proxy.entry import BytesBody, Entry, Found, Position, Select
 from proxy.errors import Fault, StoreError, TruncatedError, UpstreamError
 from proxy.flight import Flight, Lately
-from proxy.landing import Arrived, Confirmed, Failed, Kept, Landing, Skipped, Start, Trip
+from proxy.landing import Arrived, Confirmed, Failed, Kept, Landing, Skipped, Start, Trip, Visit
 from proxy.message import Head
 from proxy.outcome import Tier
 from proxy.passes import Pass, Passes
 from proxy.policy.conditional import NOT_WHOLE, validators
-from proxy.policy.forwarding import response_fields
+from proxy.policy.forwarding import response_fields, upgrade_required
 from proxy.policy.presenting import dated
-from proxy.policy.renewal import FallBack, Mismatch, Renewed, Replaced, judge_renewal
+from proxy.policy.renewal import FallBack, Mismatch, Outdated, Renewed, Replaced, judge_head, judge_renewal
 from proxy.policy.reuse import Choice, Serve, judge_reuse
-from proxy.policy.storing import Keep, Skip, judge_renewed, judge_size, judge_storing, may_replace
+from proxy.policy.storing import Keep, Skip, judge_renewed, judge_size, judge_storing, may_replace, outdates
 from proxy.policy.tags import tags_of
 from proxy.reasons import Why
 from proxy.recording import Abandoned, Recording
@@ -44,8 +44,8 @@ class Shelf(Protocol):
 
 
 class Fetching:
-    """Leads flights. `record` makes an empty recording; `clock` is wall time in seconds; `passes` see to it that one of
-    all instances fetches at a time."""
+    """Leads flights. `record` makes an empty recording; `outdate` ends a stored answer everywhere; `clock` is wall time
+    in seconds; `passes` see to it that one of all instances fetches at a time."""
 
     def __init__(
         self,
@@ -54,6 +54,7 @@ class Fetching:
         journal: Log,
         record: Callable[[], Recording],
         uncacheable: Lately[Why],
+        outdate: Callable[[Entry], Awaitable[None]],
         clock: Callable[[], float],
         passes: Passes | None = None,
     ) -> None:
@@ -62,6 +63,7 @@ class Fetching:
         self._journal = journal
         self._record = record
         self._uncacheable = uncacheable
+        self._outdate = outdate
         self._clock = clock
         self._passes = passes or Passes(None, clock)
 
@@ -116,10 +118,11 @@ class Fetching:
                     await self._keep(answer, landing, trip, leave)
                 else:
                     await answer.close()
-            case Skipped(skip=skip):
+            case Skipped(head=head, skip=skip):
                 self._learn(trip, skip, leave)
                 if not flight.land(landing) or trip.behind or trip.left:
                     await answer.close()
+                await self._outdated(trip, head, skip)
             case Confirmed():
                 await answer.close()
                 await self._renew(flight, landing, trip, leave)
@@ -165,7 +168,7 @@ class Fetching:
                     return Failed(in_trouble(head.status), head.status)
                 case Replaced():
                     pass
-        head = replace(head, fields=dated(head, response_fields(head.fields)))
+        head = replace(head, fields=dated(head, response_fields(head.fields)).plus(*upgrade_required(head)))
         match judge_storing(request, head, rule, now):
             case Keep() if trip.found is not None and not may_replace(trip.found.entry, head):
                 return Skipped(head, Skip(Why.STATUS), trip, answer, seconds)
@@ -184,7 +187,7 @@ class Fetching:
             parts=trip.visit.keyed.parts,
             status=head.status,
             phrase=head.phrase,
-            fields=head.fields,
+            fields=head.fields.without(keep.withheld) if keep.withheld else head.fields,
             requested_at=head.requested_at,
             received_at=head.received_at,
             keep_until=keep.keep_until,
@@ -195,6 +198,28 @@ class Fetching:
             position=start.position,
             fence=start.fence,
         )
+
+    async def _outdated(self, trip: Trip, head: Head, skip: Skip) -> None:
+        """What was asked about and is over is not served any longer, in no window."""
+        request, rule, conditional = trip.visit.request, trip.visit.rule, trip.decision.conditional
+        if trip.found is not None and outdates(request, head, rule, skip, conditional=conditional):
+            await self._outdate(trip.found.entry)
+
+    async def describe(self, visit: Visit, entry: Entry, head: Head) -> None:
+        """The answer to a HEAD renews what a GET stored, or ends it (RFC 9111 4.3.5). Takes over the entry's body."""
+        request, rule, now = visit.request, visit.rule, self._clock()
+        try:
+            match judge_head(request, entry, head, rule, now):
+                case Renewed(renewed):
+                    skip = judge_renewed(replace(request, method="GET"), head, renewed, rule, now)
+                    if skip is None:
+                        await self._shelf.put(replace(renewed, fence=entry.fence + 1))
+                    elif skip.why is not Why.REQUEST_NO_STORE:
+                        await self._outdate(entry)
+                case Outdated():
+                    await self._outdate(entry)
+        finally:
+            entry.body.close()
 
     async def _renew(self, flight: Flight[Landing], landing: Confirmed, trip: Trip, leave: Pass) -> None:
         """Tell those who wait, then store what the 304 changed. The body is theirs to close, so we take our own."""

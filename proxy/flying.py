@@ -10,7 +10,7 @@ from proxy.errors import Fault, StoreError, UpstreamError
 from proxy.fetching import Fetching, in_trouble
 from proxy.flight import Flight, Flights, Lately
 from proxy.landing import Arrived, Confirmed, Failed, Kept, Landing, Skipped, Trip, Visit
-from proxy.message import Fields, Reply
+from proxy.message import Fields, Head, Reply
 from proxy.outcome import Outcome, Tier, Verdict
 from proxy.policy.cache_control import asked
 from proxy.policy.freshness import current_age
@@ -82,6 +82,11 @@ class Flying:
             return
         found = replace(found, entry=replace(found.entry, body=body))
         self._start(key, flight, Trip(visit, found, decision, behind=True), after=body.close)
+
+    def heard(self, visit: Visit, found: Found, head: Head) -> None:
+        """A HEAD was answered that a stored answer to GET was there for. Takes over the body."""
+        if not self._tasks.spawn(self._fetching.describe(visit, found.entry, head), "describe"):
+            give_back(found)
 
     async def fly(self, visit: Visit, found: Found | None, decision: Fetch, outcome: Outcome) -> Reply:
         """Share the fetch of whoever asks for the same already, or lead one; alone where sharing leads nowhere."""
@@ -242,7 +247,8 @@ class Flying:
         outcome.origin_ttl, outcome.ttl = kept.keep.origin_ttl, kept.keep.lifetime
         age = None if led else current_age(kept.entry, self._clock())
         reader = kept.reader if led else kept.recording.reader()
-        return self._reply.recorded(visit.request, visit.rule, kept.entry, reader, kept.fate, outcome, age)
+        entry = replace(kept.entry, fields=kept.head.fields) if led and kept.keep.withheld else kept.entry
+        return self._reply.recorded(visit.request, visit.rule, entry, reader, kept.fate, outcome, age)
 
     def _landed_arrived(self, visit: Visit, trip: Trip, found: Found, outcome: Outcome) -> Reply | None:
         """Another instance's fetch is shared as one of our own would be."""

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from proxy import building
 from proxy.configuration import Configuration
+from proxy.entry import Entry
 from proxy.everywhere import Everywhere
 from proxy.fetching import Fetching
 from proxy.flight import Lately
@@ -101,6 +102,7 @@ class Gateway:
             self.journal,
             self.tiers.record,
             uncacheable,
+            self._outdate,
             self._clock,
             self.tiers.sharing.passes if self.tiers.sharing is not None else None,
         )
@@ -265,6 +267,9 @@ class Gateway:
             Kind.TAG: tags,
         }
         await self.purger.invalidate([PurgeRequest(kind, names) for kind, names in wanted.items() if names])
+
+    async def _outdate(self, entry: Entry) -> None:
+        await self.purger.invalidate([PurgeRequest(Kind.KEY, (entry.key,))])
 
     async def _clear(self, tier: Tier | None, pattern: str | None) -> int:
         """One tier is emptied here; all of them are purged, so that nothing under way brings back what went."""

@@ -175,6 +175,8 @@ class Request:
     received_at: float = 0.0
     id: str = ""  # X-Request-Id, passed on or made
     trusted: bool = False  # came through a trusted proxy, or with a valid Cachegate-Token
+    debug: bool = False  # came with a valid Cachegate-Token
+    version: str = "1.1"  # of HTTP, as the client spoke it
     body: Upload | None = None
     inform: Callable[[Head], None] | None = None  # where interim answers go, at once; None: nowhere
 

@@ -15,7 +15,7 @@ from proxy.landing import Visit
 from proxy.message import Reply, Request
 from proxy.outcome import Outcome, Tier, Verdict
 from proxy.policy.cache_status import forward_word
-from proxy.policy.conditional import CLIENT_CONDITIONS, ORIGIN_CONDITIONS
+from proxy.policy.conditional import NOT_WHOLE, for_the_origin
 from proxy.policy.forwarding import has_loop, hops_left
 from proxy.policy.freshness import current_age
 from proxy.policy.invalidating import invalidated_urls, rule_targets, unsafe
@@ -141,17 +141,18 @@ class Pipeline:
         request: Request,
         rule: Rule,
         outcome: Outcome,
-        target: str | None = None,
-        spare: Found | None = None,
-        ttl: float = 0.0,
+        looked: tuple[Visit, Found | None, Fetch] | None = None,
     ) -> Reply:
-        """Ask for this client alone. `spare`, of whose lifetime `ttl` seconds are left, stands in for a failure."""
+        """Ask for this client alone. `looked`: what was found before; where it may, it stands in for a failure."""
+        visit, found, decision = looked or (None, None, _NOT_LOOKED)
+        spare, ttl = found if decision.fallback else None, decision.ttl
         began = self._clock()
         try:
-            answer = await self._routes.send(request, rule, target)
+            answer = await self._routes.send(request, rule, visit.keyed.target if visit is not None else None)
         except UpstreamError as error:
             if spare is not None:
                 return self._stale(request, rule, spare, outcome, ttl)
+            give_back(found)
             return self._reply.failed(request, rule, error, outcome)
         outcome.upstream_seconds = self._clock() - began
         if spare is not None and isinstance(
@@ -160,7 +161,10 @@ class Pipeline:
             await answer.close()
             outcome.upstream_status = answer.head.status
             return self._stale(request, rule, spare, outcome, ttl)
-        give_back(spare)
+        if visit is not None and found is not None and request.method == "HEAD":
+            self._flying.heard(visit, found, answer.head)
+        else:
+            give_back(found)
         try:
             if unsafe(request.method):
                 await self._invalidated(request, answer.head.status, invalidated_urls(request, answer.head))
@@ -216,9 +220,9 @@ class Pipeline:
     ) -> Reply:
         rule = visit.rule
         match decision:
-            case Serve(age, ttl, why):
+            case Serve(age, ttl, why, refresh):
                 assert found is not None
-                if ttl < rule.refresh_ahead * (age + ttl):
+                if refresh:
                     self._flying.refresh(visit, found, Fetch(Why.REFRESH_AHEAD, conditional=True))
                 return self._serve(visit, found, Outcome(Verdict.HIT, why, rule.name, ttl=ttl, tier_seconds=spent), age)
             case ServeStale(age, ttl, why):
@@ -249,29 +253,32 @@ class Pipeline:
             give_back(found)
             outcome = Outcome(Verdict.MISS, Why.ONLY_IF_CACHED, rule.name, visit.keyed.hash)
             return self._reply.own(request, rule, own_answer(504, Why.ONLY_IF_CACHED, "Not in store."), outcome)
-        alone = _asked_of_the_origin_alone(request)
-        if alone is None and found is None and any(name in request.fields for name in CLIENT_CONDITIONS):
-            alone = self._flying.lately(visit)  # it is not going to be kept: the origin may say 304 for itself
+        alone = _asked_of_the_origin_alone(request, decision)
+        ranged = "range" in request.fields
+        if alone is None and (found is None or ranged) and any(name in request.fields for name in NOT_WHOLE):
+            alone = self._flying.lately(visit)  # it is not going to be kept: the origin may say 304 or 206 for itself
         try:
             if alone is not None:
                 outcome.stored_why = alone
-                if not decision.fallback:
-                    give_back(found)
-                    found = None
-                return await self._send(request, rule, outcome, visit.keyed.target, found, decision.ttl)
+                return await self._send(request, rule, outcome, (visit, found, decision))
             return await self._flying.fly(visit, found, decision, outcome)
         except BaseException:
             give_back(found)
             raise
 
 
-def _asked_of_the_origin_alone(request: Request) -> Why | None:
-    """What a fetch for the cache cannot answer: no flight, and nothing of it is kept."""
+_NOT_LOOKED = Fetch(Why.URI_MISS)
+
+
+def _asked_of_the_origin_alone(request: Request, decision: Fetch) -> Why | None:
+    """What a fetch for the cache cannot answer: no flight, and nothing of it is kept. A range of what can be confirmed
+    is cut from what the revalidation leaves in store (RFC 9110 14.2)."""
     if request.method == "HEAD":
         return Why.HEAD_ONLY
-    if any(name in request.fields for name in ORIGIN_CONDITIONS):
+    if for_the_origin(request):
         return Why.PRECONDITION
-    return Why.PARTIAL if "range" in request.fields else None
+    ranged = request.method == "GET" and "range" in request.fields
+    return Why.PARTIAL if ranged and not decision.conditional else None
 
 
 def _newer(near: Found | None, far: Found | None) -> Found | None:

@@ -74,6 +74,16 @@ async def test_via_is_appended_both_ways() -> None:
         assert origin.of("/a")[0].header("via") == "1.0 ricky, 1.1 lucy, 1.1 edge"
 
 
+async def test_via_tells_the_version_that_the_client_spoke() -> None:
+    """7.6.3: the origin sees what the chain is capable of."""
+    async with Origin() as origin, running(origin, {"listen": {"name": "edge"}}) as gateway:
+        for version in ("1.0", "1.1"):
+            async with raw(gateway.port) as client:
+                await client.send(f"GET /a HTTP/{version}\r\nHost: a\r\n\r\n".encode())
+                await client.response()
+            assert origin.last.header("via") == f"{version} edge"
+
+
 @pytest.mark.parametrize(
     ("via", "status"),
     [

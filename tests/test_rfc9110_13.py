@@ -96,6 +96,18 @@ async def test_what_only_the_origin_may_evaluate_is_sent_to_it(name: str) -> Non
         assert (await gateway.get("/a")).verdict == "HIT"
 
 
+async def test_a_condition_on_another_method_is_the_origins() -> None:
+    """13.1.2, 13.2.1: it means 412, which a stored answer to the same POST does not know."""
+    rules = [{"pattern": "*", "methods": ["POST"], "ttl": 60}]
+    async with Origin() as origin, running(origin, {"rules": rules}) as gateway:
+        origin.answer("/a", headers=CACHED, body=b"x", times=1)
+        origin.answer("/a", 412)
+        assert (await gateway.post("/a", b"q")).verdict == "MISS"
+        got = await gateway.post("/a", b"q", {"If-None-Match": "*"})
+        assert (got.status, got.detail, origin.last.header("if-none-match")) == (412, "precondition", "*")
+        assert (await gateway.post("/a", b"q")).verdict == "HIT"
+
+
 CONDITIONS = {
     "If-Match": '"1"',
     "If-None-Match": '"2", W/"3"',

@@ -17,7 +17,7 @@ from proxy.recording import Recording
 from proxy.replying import Fate, Replying
 from proxy.rules import Rule
 from tests.support.entries import entry
-from tests.support.gateway import Client, Got, running
+from tests.support.gateway import Client, Clock, Got, running
 from tests.support.judged import get
 from tests.support.origin import Origin
 
@@ -208,6 +208,41 @@ async def test_a_range_of_what_is_not_in_store_is_the_origins_to_answer() -> Non
             assert got.header("content-range") == "lines 1-2/9"
             assert {name: origin.last.header(name) for name in asked} == asked
         assert (await gateway.get("/a")).body == DIGITS
+
+
+async def test_a_range_of_what_is_stale_is_cut_from_what_the_origin_confirms() -> None:
+    """14.2, RFC 9111 4.3.1: the whole is revalidated by its own validators; cut is what is there afterwards."""
+    clock = Clock()
+    large = {"Range": "bytes=5-9"}
+    async with Origin() as origin, running(origin, clock=clock) as gateway:
+        await filled(gateway, origin, DIGITS)
+        origin.answer("/a", 304, headers=CACHED, times=1)
+        origin.answer("/a", headers=[*CACHED[:1], ("ETag", '"v2"')], body=b"abcdefghijkl", times=1)
+        origin.answer("/a", 503)
+        for status, body, size, verdict in (
+            (206, b"56789", 1000, "REVALIDATED"),
+            (206, b"fghij", 12, "EXPIRED"),
+            (206, b"fghij", 12, "STALE"),
+        ):
+            clock.advance(61)
+            got = await gateway.get("/a", large)
+            assert (got.status, got.body, got.verdict) == (status, body, verdict)
+            assert got.header("content-range") == f"bytes 5-9/{size}"
+            assert origin.last.header("range") is None
+            await gateway.settled()
+
+
+async def test_a_range_of_what_cannot_be_kept_any_more_is_the_origins_to_answer() -> None:
+    """14.2: nobody gets a whole again and again who asked for a part."""
+    clock = Clock()
+    async with Origin() as origin, running(origin, clock=clock) as gateway:
+        await filled(gateway, origin, DIGITS)
+        origin.answer("/a", headers=[("Cache-Control", "private")], body=DIGITS, times=1)
+        origin.answer("/a", 206, headers=[("Content-Range", "bytes 5-9/1000")], body=b"56789")
+        clock.advance(61)
+        assert (await gateway.get("/a", {"Range": "bytes=5-9"})).status == 200
+        assert (await gateway.get("/a", {"Range": "bytes=5-9"})).status == 206
+        assert origin.last.header("range") == "bytes=5-9"
 
 
 class Watched:

@@ -106,6 +106,17 @@ async def test_a_426_says_what_it_wants(protocols: str, request_version: str) ->
         assert got.header("connection") == "upgrade, close"
 
 
+async def test_a_stored_426_says_what_it_wants() -> None:
+    """15.5.22."""
+    async with Origin() as origin, running(origin) as gateway, raw(gateway.port) as client:
+        origin.answer("/a", 426, headers=[*CACHED, ("Upgrade", "websocket"), ("Connection", "Upgrade")], body=b"x")
+        for verdict in ("MISS", "HIT"):
+            got = await client.get("/a")
+            assert (got.status, got.header("x-cache"), got.header("upgrade")) == (426, verdict, "websocket")
+            assert got.header("connection") == "upgrade"
+            await gateway.settled()
+
+
 async def test_no_other_answer_offers_an_upgrade() -> None:
     """7.8: what the origin offers, we do not."""
     async with Origin() as origin, running(origin) as gateway, raw(gateway.port) as client:

@@ -66,7 +66,7 @@ async def test_the_next_hops_status() -> None:
         got = await gateway.get("/a", {"If-None-Match": '"v1"'})
         assert (got.status, ours(got)["fwd-status"]) == (304, 200)
         await gateway.settled()
-        for asked, status in (({}, 200), ({"If-None-Match": '"v1"'}, 304)):
+        for asked, status in (({}, 200), ({"Range": "bytes=0-1"}, 206), ({"If-None-Match": '"v1"'}, 304)):
             clock.advance(61)
             got = await gateway.get("/a", asked)
             assert (got.status, ours(got)["fwd"], ours(got)["fwd-status"]) == (status, "stale", 304)
@@ -151,10 +151,21 @@ async def test_who_shared_a_fetch() -> None:
         assert origin.count() == 1
 
 
+async def test_the_key_is_for_debugging() -> None:
+    """2.7, 6: for whoever may see the entries, the same key as there."""
+    async with Origin() as origin, running(origin, ALL) as gateway:
+        origin.answer("/a", body=b"x")
+        for _ in range(2):
+            key = ours(await gateway.get("/a", {"Cachegate-Token": TOKEN}))["key"]
+            await gateway.settled()
+        assert [entry["key"] for entry in (await gateway.admin("GET", "/entries")).json["entries"]] == [key]
+
+
 @pytest.mark.parametrize("headers", [{}, {"Cachegate-Token": "wrong"}, {"Authorization": f"Bearer {TOKEN}"}])
 async def test_the_key_is_not_for_everybody(headers: dict[str, str]) -> None:
     """2.7, 6."""
-    async with Origin() as origin, running(origin, ALL) as gateway:
+    behind = {**ALL, "listen": {"trusted_proxies": ["127.0.0.1/32"]}}  # a proxy is trusted, not all who come by it
+    async with Origin() as origin, running(origin, behind) as gateway:
         origin.answer("/a", body=b"x")
         for _ in range(2):
             assert "key" not in ours(await gateway.get("/a", headers))

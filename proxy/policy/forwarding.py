@@ -123,7 +123,7 @@ def outgoing(
         if name not in gone and name not in nominated and not ("_" in name and name.replace("_", "-") in shadowed):
             kept.append(pair)
     made = [pair for pair in _made(request, rule, forward_client_ip) if pair[0].lower() not in names]
-    whole = Fields((*kept, *Fields.of(("Via", f"1.1 {via_name}"), *made, *said).pairs))
+    whole = Fields((*kept, *Fields.of(("Via", f"{request.version} {via_name}"), *made, *said).pairs))
     return _one_hop_less(whole) if request.method in ("OPTIONS", "TRACE") else whole
 
 

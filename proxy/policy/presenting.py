@@ -116,7 +116,7 @@ def _said(
     said += [("Via", f"1.1 {name}"), ("X-Cache", outcome.verdict)]
     if outcome.tier is not None:
         said.append(("X-Cache-Tier", outcome.tier))
-    said.append(("Cache-Status", cache_status.render("cachegate", outcome, status)))
+    said.append(("Cache-Status", cache_status.render("cachegate", outcome, status, debug=request.debug)))
     if request.id:
         said.append(("X-Request-Id", request.id))
     return said

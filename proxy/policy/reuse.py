@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from proxy.entry import Entry, Found, Pairs, Variant
 from proxy.message import Request
 from proxy.policy.cache_control import SILENT, Directives, asked
-from proxy.policy.conditional import ORIGIN_CONDITIONS, validators
+from proxy.policy.conditional import for_the_origin, validators
 from proxy.policy.freshness import Lifetime, current_age, lifetime, windows
 from proxy.policy.identity import uncovered
 from proxy.policy.vary import accepts_coding, negotiates, vary_value, vary_values
@@ -137,10 +137,7 @@ def _unusable(request: Request, entry: Entry, said: Directives, rule: Rule) -> W
         return Why.SET_COOKIE
     if entry.vary and "content-encoding" in entry.fields and _unreadable(request, entry, rule):
         return Why.VARY_MISS
-    for name in ORIGIN_CONDITIONS:
-        if name in request.fields:
-            return Why.PRECONDITION
-    return None
+    return Why.PRECONDITION if for_the_origin(request) else None
 
 
 def _unreadable(request: Request, entry: Entry, rule: Rule) -> bool:

@@ -96,7 +96,7 @@ def accepts_coding(accept_encoding: str | None, content_encoding: str) -> bool:
     if accept_encoding is None:
         return True
     weights = _coding_weights(accept_encoding)
-    codings = members(_modern(content_encoding.lower()))
+    codings = members(_modern(content_encoding))
     return all(weights.get(coding, weights.get("*", float(coding == "identity"))) > 0 for coding in codings)
 
 
@@ -105,5 +105,5 @@ def _coding_weights(accept_encoding: str) -> dict[str, float]:
 
 
 def _modern(codings: str) -> str:
-    """RFC 9110 8.4.1.3: x-gzip is gzip."""
-    return codings.replace("x-gzip", "gzip")
+    """RFC 9110 8.4.1: in any case, and two of them under their old names too."""
+    return codings.lower().replace("x-gzip", "gzip").replace("x-compress", "compress")

@@ -41,6 +41,7 @@ class Reading:
         scheme = self.proxies.scheme(peer, fields, "https" if raw.secure else "http")
         target, host = target_and_host(raw, fields, scheme)
         token = fields.get(TOKEN_FIELD)
+        debug = token is not None and self.trusts(token)
         if token is not None:  # it is for us alone: nothing behind this door ever sees it
             fields = fields.without({TOKEN_FIELD})
         fields = received(fields)
@@ -53,7 +54,9 @@ class Reading:
             client=self.proxies.client(peer, fields),
             received_at=now,
             id=request_id(fields),
-            trusted=peer in self.proxies or (token is not None and self.trusts(token)),
+            trusted=debug or peer in self.proxies,
+            debug=debug,
+            version="1.1" if raw.version == HttpVersion11 else "1.0",
         )
 
     def for_site(self, request: Request) -> Request:
