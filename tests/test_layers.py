@@ -69,6 +69,7 @@ invalidation.chain invalidation.lines invalidation.stream_lua
 invalidation.local
 invalidation.stream
 invalidation.link invalidation.spread
+invalidation.sending
 invalidation.shared
 invalidation.worker_log
 invalidation.parent_log

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from proxy.invalidation.journal import DEAD
+from proxy.invalidation.link import BLIND
 from proxy.invalidation.local import LocalLog
-from proxy.invalidation.shared import BLIND, SharedLog
+from proxy.invalidation.shared import SharedLog
 from proxy.redis.address import Address
 from proxy.redis.dial import Patience
 from proxy.redis.server import Server

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from proxy.entry import Position
 from proxy.invalidation.chain import Chain, Record
+from proxy.invalidation.link import BLIND
 from proxy.invalidation.local import LocalLog
 from proxy.invalidation.parent_log import ParentLog
 from proxy.invalidation.records import Kind, Purge, Seed, Spread, Told, encode
 from proxy.invalidation.ring import CAPACITY, Ring, Word, shared_memory
-from proxy.invalidation.shared import BLIND, SharedLog
+from proxy.invalidation.shared import SharedLog
 from proxy.invalidation.tie import UNSENT
 from proxy.invalidation.worker_log import MICRO, WorkerLog
 from proxy.redis.address import Address

@@ -15,6 +15,7 @@ from proxy.redis.breaker import pause
 from proxy.redis.errors import RedisError
 
 LEASE = 5.0  # seconds that a proof of being up to date holds
+BLIND = 30.0  # seconds without a link after which a strict instance trusts its own tiers no more
 LONGEST = 1.0  # seconds between tries to read again
 DOUBT = 0.01  # before another look at a stream that does not fit together
 
@@ -24,6 +25,18 @@ class Ahead(NamedTuple):
 
     number: int
     at: float
+
+
+class Proof(NamedTuple):
+    """`until`: when the last proof that nothing is missing here is too old, 0 for none; `unlinked`: since when there
+    was none, the last time. Both in monotonic seconds."""
+
+    until: float
+    unlinked: float
+
+    def blind(self, now: float) -> bool:
+        """Whether that was too long ago for a strict instance to trust its own tiers."""
+        return now >= self.until and now - max(self.unlinked, self.until) >= BLIND
 
 
 class Link:

@@ -7,29 +7,25 @@ journal; it neither trusts what lies in Redis nor puts anything there.
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from proxy.entry import Entry, Position
 from proxy.invalidation.chain import Chain, Record
 from proxy.invalidation.journal import Journal
-from proxy.invalidation.link import Link
+from proxy.invalidation.link import Link, Proof
 from proxy.invalidation.local import LocalLog
-from proxy.invalidation.records import Appended, Purge, Spread, encode
+from proxy.invalidation.records import Appended, Purge, Spread
+from proxy.invalidation.sending import Sender
 from proxy.invalidation.spread import Numbers, Standing
 from proxy.invalidation.stream import Stream
-from proxy.invalidation.tie import Unsent
-from proxy.redis.breaker import pause
-from proxy.redis.errors import Away, RedisError
+from proxy.redis.errors import RedisError
 from proxy.redis.keys import Names
 from proxy.redis.server import Server
 from proxy.tasks import end
 
 BEAT = 1.0  # seconds between signs of life
-BLIND = 30.0  # seconds without a link after which a strict instance trusts its own tiers no more
-SENT = 64  # records sent at once
-SENT_BYTES = 256 * 1024
 POLLS = (0.002, 0.005, 0.01, 0.02, 0.05)  # seconds between looks at what the others have applied; the last for good
 
 
@@ -49,18 +45,6 @@ class Bell:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await event.wait()
-
-
-class Proof(NamedTuple):
-    """`until`: when the last proof that nothing is missing here is too old, 0 for none; `unlinked`: since when there
-    was none, the last time. Both in monotonic seconds."""
-
-    until: float
-    unlinked: float
-
-    def blind(self, now: float) -> bool:
-        """Whether that was too long ago for a strict instance to trust its own tiers."""
-        return now >= self.until and now - max(self.unlinked, self.until) >= BLIND
 
 
 class SharedLog:
@@ -97,11 +81,11 @@ class SharedLog:
         self._numbers = Numbers()
         self._process = secrets.token_hex(8)
         self._marked = False
-        self._flying: set[str] = set()  # sent, and not read back yet
+        self._sender = Sender(log, self._chain, self._stream, self._link, on_sent=self._was_sent)
         self._unlinked = clock()  # since when, while it is so
         self._was_linked = False
         self._tasks: list[asyncio.Task[None]] = []
-        self._owing, self._beat, self._asked = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._beat, self._asked = asyncio.Event(), asyncio.Event()
         self._moved = Bell()
         self._waiting = 0
         self._polls = 0
@@ -134,7 +118,7 @@ class SharedLog:
         """As `LocalLog.append`; it is sent whether anybody waits or not."""
         kept = self._log.append(purge)
         self._numbers.made(purge.id)
-        self._owing.set()
+        self._sender.owes()
         return kept
 
     async def apply(self, purge: Purge) -> Appended:
@@ -213,7 +197,7 @@ class SharedLog:
         if not self._tasks:
             self._unlinked = self._clock()
             self._changed()
-            loops = (self._link.keep, self._send_on, self._beat_on, self._poll_on)
+            loops = (self._link.keep, self._sender.keep, self._beat_on, self._poll_on)
             self._tasks = [asyncio.create_task(self._always(loop), name="journal link") for loop in loops]
 
     async def close(self) -> None:
@@ -242,17 +226,22 @@ class SharedLog:
         for record in records:
             if record.told is not None:
                 self._numbers.told(record.told.id, record.number)
-                self._flying.discard(record.told.id)
+                self._sender.read_back(record.told.id)
         if news:
             self._beat.set()
-        self._owing.set()
+        self._sender.owes()
         self._see_all_told()
 
+    def _was_sent(self, numbers: Mapping[str, int]) -> None:
+        for name, number in numbers.items():
+            self._numbers.told(name, number)
+        self._moved.ring()
+
     def _placed(self, entered: bool) -> None:
-        self._flying.clear()  # what was sent has been read back by now, or was lost
+        self._sender.begin_again()
         if entered:
             self._numbers.epoch_began()
-        self._owing.set()
+        self._sender.owes()
         self._beat.set()
         self._see_all_told()
 
@@ -272,53 +261,6 @@ class SharedLog:
         if changed:
             self.on_link(linked, self.reason)
         self._moved.ring()
-
-    # -- sending ---------------------------------------------------------------------------------------------------
-
-    async def _send_on(self) -> None:
-        tries = 0
-        while True:
-            await self._owing.wait()
-            self._owing.clear()
-            try:
-                while self._link.joined and await self._send():
-                    tries = 0
-            except RedisError:
-                tries += 1
-                await asyncio.sleep(min(BEAT, pause(tries)))
-                self._owing.set()
-
-    async def _send(self) -> bool:
-        """Send the first of what others have not been told; whether there was any."""
-        tie, epoch = self._log.tie, self._chain.epoch
-        batch = self._batch()
-        if not batch:
-            return False
-        await self._log.kept(max(owed.local for _, owed in batch))
-        batch = [(name, owed) for name, owed in batch if name in tie.unsent]
-        if not batch:
-            return True
-        numbers = await self._stream.append(epoch, [encode(owed.told) for _, owed in batch])
-        if not numbers:
-            self._link.doubt()
-            raise Away("the stream is another one")
-        if self._chain.epoch == epoch:
-            for (name, _), number in zip(batch, numbers, strict=True):
-                self._numbers.told(name, number)
-                if name in tie.unsent:
-                    self._flying.add(name)
-        self._moved.ring()
-        return True
-
-    def _batch(self) -> list[tuple[str, Unsent]]:
-        batch, size = [], 0
-        for name, owed in self._log.tie.unsent.items():
-            if name not in self._flying:
-                batch.append((name, owed))
-                size += owed.size
-            if len(batch) == SENT or size > SENT_BYTES:
-                break
-        return batch
 
     # -- signs of life ---------------------------------------------------------------------------------------------
 

@@ -21,9 +21,9 @@ from proxy.entry import Entry, Position
 from proxy.errors import CachegateError
 from proxy.invalidation.journal import Journal
 from proxy.invalidation.lines import Kept, applied, changed, restore, unline
+from proxy.invalidation.link import Proof
 from proxy.invalidation.records import Appended, Kind, Purge, Spread
 from proxy.invalidation.ring import RingView, Word
-from proxy.invalidation.shared import Proof
 from proxy.tasks import end
 
 LOOK = 0.25  # seconds between looks at the ring while nobody asks; between two snapshots
