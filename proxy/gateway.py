@@ -184,6 +184,7 @@ class Gateway:
     async def start(self) -> None:
         """Take the cache directory and begin what runs beside requests. A directory that cannot be used is one line
         in the log and a tier that is off."""
+        self._place.link()
         await self.tiers.open()
         self._place.start(self.everywhere.duties, self.configuration.take, lambda: self._own()[0])
         self.routes.start()

@@ -111,6 +111,11 @@ class Place:
         """What the other workers say."""
         return () if self._member is None else (await self._member.ask(verb, *args)).values
 
+    def link(self) -> None:
+        """Begin to be one with the other instances; a warm start wants that."""
+        if isinstance(self.log, SharedLog):
+            self.log.start()
+
     def start(
         self,
         duties: Mapping[str, Callable[..., Awaitable[object]]],
@@ -120,8 +125,6 @@ class Place:
         """Do what the others ask for: `duties`, and `take` for settings that were read elsewhere."""
         if self._local is not None and not self._local.durable:
             _log.warning("purges do not outlive this process: %s", self._local.reason)
-        if isinstance(self.log, SharedLog):
-            self.log.start()
         if self._member is not None:
 
             async def taken(loaded: Loaded) -> Mapping[str, object]:

@@ -112,6 +112,7 @@ class Sharing:
         self._tells = tells
         self._waits = not redis.lazy_connect
         self._joined = asyncio.Event()
+        self._memory: MemoryStore | None = None
         self._teller: asyncio.Task[None] | None = None
         self.store = RedisStore(
             link.server,
@@ -148,8 +149,9 @@ class Sharing:
     async def close(self) -> None:
         """Give back what is held; the journal and the connections are closed after this."""
         self._tells = False
-        if self._teller is not None:
+        if self._teller is not None and self._memory is not None:
             await end([self._teller])
+            await self._tell(self._memory)
         await self.leases.close()
         await self._census.close()
 
@@ -180,18 +182,22 @@ class Sharing:
     # -- what is hot -----------------------------------------------------------------------------------------------
 
     def tell_hot(self, memory: MemoryStore) -> None:
-        """Tell now and then how often answers in memory were asked for, for those who start later; until `close`."""
+        """Tell now and then how often answers in memory were asked for, for those who start later, and in `close`."""
+        self._memory = memory
         self._teller = asyncio.create_task(self._tell_for_ever(memory), name="hot")
 
     async def _tell_for_ever(self, memory: MemoryStore) -> None:
         while True:
             await asyncio.sleep(TELL_EVERY)
-            hits = {slot: slot.hits for slot in memory.slots() if slot.hits > slot.told}
-            with suppress(RedisError):
-                counted = {slot.key: number - slot.told for slot, number in hits.items()}
-                await hot.tell(self._link.server, self._link.names, counted)
-                for slot, number in hits.items():
-                    slot.told = number
+            await self._tell(memory)
+
+    async def _tell(self, memory: MemoryStore) -> None:
+        hits = {slot: slot.hits for slot in memory.slots() if slot.hits > slot.told}
+        with suppress(RedisError):
+            counted = {slot.key: number - slot.told for slot, number in hits.items()}
+            await hot.tell(self._link.server, self._link.names, counted)
+            for slot, number in hits.items():
+                slot.told = number
 
     async def hottest(self, limit: int) -> list[str]:
         """Keys that are asked for most anywhere; none when Redis cannot say, or we are not one with the others soon."""

@@ -270,3 +270,28 @@ async def test_a_small_memory_before_redis_spares_it_most_of_the_asking() -> Non
         await b.verdicts(*(f"/{number}" for number in range(60)))
         assert (await b.stats())["memory"]["size"] == 50
         assert origin.count("/hot") == 1
+
+
+# -- the start ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_new_instance_begins_with_what_the_others_are_asked_for_most() -> None:
+    async with redis_server() as redis, Origin() as origin:
+        for path in ("/often", "/once", "/purged"):
+            origin.answer(path, body=path.encode())
+        async with instances(1, origin, ALONE, redis.url) as (first,):
+            for path in ("/often", "/once", "/purged", "/often", "/purged", "/often"):
+                await first.get(path)
+            await first.admin("POST", "/purge", {"url": "/purged"})
+            await stored(redis, 2)
+        asked = origin.count()  # the first has told what was hot as it left
+        warm = {**ALONE, "cache": {"warmup": True}}
+        async with instances(1, origin, warm, redis.url) as (second,):
+            assert "warmed up: 1 answers" in second.log
+            assert (await second.stats())["memory"]["size"] == 1
+            got = await second.get("/often")
+            assert (got.verdict, got.tier) == ("HIT", "memory")
+            got = await second.get("/once")
+            assert (got.verdict, got.tier) == ("HIT", "redis")
+            assert origin.count() == asked
+            assert (await second.get("/purged")).verdict == "MISS"
