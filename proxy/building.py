@@ -106,9 +106,10 @@ def own_store(settings: Settings) -> Store | None:
 
 
 def recording(settings: Settings, spool: OpenSpool | None) -> Recording:
-    """An empty one. Without a spool an answer is given up when memory would not take it."""
+    """An empty one. Without a spool an answer is given up when neither memory nor Redis would take it."""
     if spool is None:
         limit = settings.memory.max_object if settings.memory.on else 0
+        limit = max(limit, settings.redis.max_object if settings.redis.enabled else 0)
         return Recording(memory=limit, limit=limit)
     near = settings.memory.max_object if settings.memory.on else 0
     return Recording(memory=max(IN_MEMORY, near), limit=max(settings.file.max_object, near), open_spool=spool)

@@ -4,7 +4,7 @@ puts the parts together. With one worker there is nobody else to ask."""
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from proxy.insight.inventory import Inventory, Near, Row
+from proxy.insight.inventory import Inventory, Listing, Near, Row
 from proxy.invalidation.purges import Count, Counting, Purger, Receipt
 from proxy.observe.counters import Counters
 from proxy.observe.figures import Figures
@@ -39,7 +39,7 @@ class Everywhere:
         return {
             "take": self._take,
             "near": self._inventory.near,
-            "named": self._inventory.named,
+            "named": self._inventory.named_near,
             "clear": self._inventory.clear,
             "count": self._purger.count,
             "receipt": self._receipt,
@@ -50,13 +50,14 @@ class Everywhere:
         parts = [self._own(), *await self._ask("take")]
         return Counters.merged([counters for counters, _ in parts]), merged([figures for _, figures in parts])
 
-    async def listed(self, limit: int, match: str | None) -> tuple[Sequence[Row], int]:
+    async def listed(self, limit: int, match: str | None) -> Listing:
         """As `Inventory.listed`, with what lies in the memory of the others."""
         others: Sequence[Near] = await self._ask("near", limit, match)
         return await self._inventory.listed(limit, match, others)
 
     async def named(self, key: str) -> Sequence[Row]:
-        """As `Inventory.named`: a key is shown once, from the nearest tier of whoever has it."""
+        """As `Inventory.named`, with what lies in the memory of the others: a key is shown once, from the nearest
+        tier of whoever has it."""
         rows: dict[str, Row] = {}
         for row in [
             *await self._inventory.named(key),

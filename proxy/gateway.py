@@ -16,7 +16,7 @@ from proxy.flight import Lately
 from proxy.flying import Flying
 from proxy.insight.inventory import Inventory
 from proxy.invalidation.purges import Purger, PurgeRequest
-from proxy.invalidation.records import Kind, url_name
+from proxy.invalidation.records import Kind, PathPattern, url_name
 from proxy.message import Fields, Request
 from proxy.observe.counters import Counters
 from proxy.observe.figures import Figures
@@ -36,7 +36,7 @@ from proxy.server.admin.pages import Page, Pages
 from proxy.server.admin.port import admin_front, aliases
 from proxy.server.admin.probes import Readiness, probe_pages
 from proxy.server.admin.purge import PurgeVerb, purge_pages
-from proxy.server.admin.redis import no_redis_pages, redis_pages
+from proxy.server.admin.redis import health_of, no_redis_pages, redis_pages, redis_report_page
 from proxy.server.admin.rights import Rights
 from proxy.server.admin.stats import stats_page
 from proxy.server.connections import application
@@ -136,7 +136,15 @@ class Gateway:
             on_purge=lambda purge: self.counters.purged(purge.kind.value),
             others=self._place.others,
         )
-        self.inventory = Inventory(self.tiers.tiered, self.tiers.all, memory, lambda: self.pipeline.table, self._clock)
+        sharing = self.tiers.sharing
+        self.inventory = Inventory(
+            self.tiers.tiered,
+            self.tiers.all,
+            memory,
+            lambda: self.pipeline.table,
+            self._clock,
+            sharing.begin_with if sharing is not None else None,
+        )
         self.everywhere = Everywhere(self._own, self.inventory, self.purger, self._place.ask)
         self.purger.everywhere = self.everywhere.count
 
@@ -168,12 +176,14 @@ class Gateway:
 
     def _pages(self) -> tuple[Page, ...]:
         admin, sharing = self.settings.admin, self.tiers.sharing
+        started = self._place.common.started
         open_metrics = admin.metrics == "open" and admin.port is not None
         return (
             *probe_pages(self.readiness),
-            stats_page(self._take, started=self._place.common.started),
+            stats_page(self._take, started=started),
+            redis_report_page(health_of(sharing), self._take, started=started),
             metrics_page(self._take, open_to_all=open_metrics),
-            *(redis_pages(sharing, asyncio.ensure_future) if sharing is not None else no_redis_pages()),
+            *(redis_pages(sharing) if sharing is not None else no_redis_pages()),
             *entry_pages(self.everywhere),
             *purge_pages(self.purger, self.everywhere.receipt, self.everywhere, self._clear),
             *config_pages(self.configuration),
@@ -273,12 +283,14 @@ class Gateway:
         await self.purger.invalidate([PurgeRequest(Kind.KEY, (entry.key,))])
 
     async def _clear(self, tier: Tier | None, pattern: str | None) -> int:
-        """One tier is emptied here; all of them are purged, so that nothing under way brings back what went."""
-        went = await self.everywhere.clear(tier, pattern)
+        """One tier is emptied here; all of them are purged first: nothing of it is good anywhere from then on, however
+        long it takes to free the space, and nothing under way brings it back."""
+        if pattern is not None:
+            PathPattern.parse(pattern)
         if tier is None:
             kind, names = (Kind.ALL, ()) if pattern is None else (Kind.PATTERN, (pattern,))
-            await self.purger.invalidate([PurgeRequest(kind, names)])
-        return went
+            await self.purger.purge(PurgeRequest(kind, names))
+        return await self.everywhere.clear(tier, pattern)
 
     async def _drop(self, kind: Kind, names: Sequence[str]) -> None:
         """Free the space of what keys, or the plain requests for urls, name; the journal has ended all of it."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
@@ -233,6 +233,12 @@ class Sharing:
 
     async def info(self, section: str) -> dict[str, object]:
         return await census.info(self._link.server, section)
+
+    async def begin_with(self, start: str) -> Sequence[str]:
+        """Some keys of entries in Redis that begin so; none when it cannot say."""
+        with suppress(RedisError):
+            return await census.begin_with(self._link.server, self._link.names, start)
+        return ()
 
     async def clear(self, pattern: str | None) -> int:
         if pattern is None:

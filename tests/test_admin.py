@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.errors import ConfigError, Problem
-from proxy.insight.inventory import Row
+from proxy.insight.inventory import Listing, Row
 from proxy.invalidation.purges import PurgeRequest, Receipt
 from proxy.invalidation.records import Kind
 from proxy.observe.counters import Counters
@@ -67,11 +67,11 @@ class Scripted:
         self.cleared.append((tier, pattern))
         return 7
 
-    async def listed(self, limit: int, match: str | None) -> tuple[Sequence[Row], int]:
+    async def listed(self, limit: int, match: str | None) -> Listing:
         if match == "[":
             raise ValueError("[ is not closed")
         self.asked.append((limit, match))
-        return self.rows[:limit], len(self.rows)
+        return Listing(self.rows[:limit], len(self.rows), complete=False)
 
     async def named(self, key: str) -> Sequence[Row]:
         return [row for row in self.rows if row["key"].startswith(key)]

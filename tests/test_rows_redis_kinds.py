@@ -217,6 +217,7 @@ async def test_less_than_all_rights_cost_what_needs_them_and_no_request(more: tu
 # -- full, and restarted -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_evictions_are_misses_and_are_counted() -> None:
     async with redis_server("maxmemory 3mb", "maxmemory-policy allkeys-lru") as redis, Origin() as origin:
         paths = [f"/{number}" for number in range(150)]
@@ -235,6 +236,7 @@ async def test_evictions_are_misses_and_are_counted() -> None:
             assert re.search(r'cachegate_evictions_total\{tier="redis"\} [1-9]', metrics)
 
 
+@pytest.mark.slow
 async def test_a_redis_that_keeps_its_data_has_the_answers_after_its_restart() -> None:
     async with redis_server(persist=True) as redis, Origin() as origin:
         async with instances(1, scripted(origin), ALONE, redis.url) as (gateway,):
@@ -255,6 +257,7 @@ async def test_a_redis_that_keeps_its_data_has_the_answers_after_its_restart() -
 # -- who shares one ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_environments_on_one_redis_know_nothing_of_each_other() -> None:
     """By prefix, the beginning of another's too, and by database."""
     async with redis_server() as redis, Origin() as origin:

@@ -98,6 +98,27 @@ async def test_no_more_than_the_newest_are_remembered() -> None:
     assert others.store.asked == paths(ours[:12:-1])
 
 
+async def test_what_is_cleared_while_it_is_looked_for_is_not_put() -> None:
+    others, ours = Others(), many(3)
+    await others.fail(*ours)
+
+    async def find(key: str) -> Entry | None:
+        await others.backlog.clear()
+        return await others.find(key)
+
+    assert await others.backlog.resync(find) == 0
+    assert (others.store.asked, len(others.backlog)) == ([], 0)
+
+
+async def test_a_clear_that_fails_forgets_nothing() -> None:
+    others, ours = Others(), many(3)
+    await others.fail(*ours)
+    others.store.fail = True
+    with pytest.raises(StoreError):
+        await others.backlog.clear()
+    assert len(others.backlog) == 3
+
+
 async def test_what_was_put_deleted_or_cleared_meanwhile_is_forgotten() -> None:
     others, ours = Others(), many(4)
     varied = [entry("/0", vary=language(code)) for code in ("de", "fr")]

@@ -126,6 +126,16 @@ async def test_one_who_does_not_answer_is_pending_and_then_obeys(stalls: bool) -
         assert not b.alive(stored)
 
 
+async def test_one_who_has_just_come_is_waited_for() -> None:
+    async with redis_server() as redis, instance(redis.url, None) as a:
+        await linked(a)
+        async with instance(redis.url, None) as b:
+            await until(lambda: b.shared.linked)
+            spread = await a.purge("t")
+            assert spread.complete
+            assert spread.instances == {a.shared.instance: "applied", b.shared.instance: "applied"}
+
+
 async def test_one_who_died_is_waited_for_no_longer(tmp_path: Path) -> None:
     async with redis_server() as redis, instance(redis.url, None) as a:
         async with instance(redis.url, None) as b:

@@ -4,18 +4,25 @@ import asyncio
 import heapq
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from itertools import islice
 from typing import NamedTuple, TypedDict
 
-from proxy.entry import Entry
+from proxy.entry import Entry, Variant
 from proxy.invalidation.records import PathPattern
 from proxy.outcome import Tier
 from proxy.policy.freshness import current_age, lifetime
 from proxy.rules import Rule, RuleTable
 from proxy.store import Store
 from proxy.store.memory import MemoryStore
+from proxy.store.shelves import hash_of
 from proxy.store.tiered import Tiered
 
+LOOKED = 2_000  # entries of a far tier that a listing looks at
+SECONDS = 1.0  # that it looks at one
+WHOLE = 64  # hex digits of a key
 STRIDE = 100  # entries of a walk that is in no hurry between two rests
 SOME = 8  # entries that tell that a short key is ambiguous
 
@@ -42,10 +49,19 @@ class Near(NamedTuple):
     rows: Sequence[Row]
 
 
+class Listing(NamedTuple):
+    """Rows, and how many there are in all, as far as was looked: `complete` says whether that was to the end."""
+
+    rows: Sequence[Row]
+    total: int
+    complete: bool = True
+
+
 class Inventory:
     """The entries of all tiers, each shown from the nearest one that has it; what was purged is not shown.
 
-    Every call reads the whole of every tier: they are operators' questions, not clients'.
+    Memory is read to its end; a far tier may hold millions, so a listing looks at the first LOOKED of each, for SECONDS
+    at most. `begin_with`, where there is one, tells which keys in Redis begin so.
     """
 
     def __init__(
@@ -55,22 +71,25 @@ class Inventory:
         memory: MemoryStore | None,
         table: Callable[[], RuleTable],
         clock: Callable[[], float],
+        begin_with: Callable[[str], Awaitable[Sequence[str]]] | None = None,
     ) -> None:
         self._tiered = tiered
         self._stores = stores
         self._memory = memory
         self._table = table
         self._clock = clock
+        self._begin_with = begin_with
 
-    async def listed(self, limit: int, match: str | None, others: Sequence[Near] = ()) -> tuple[Sequence[Row], int]:
-        """The `limit` entries that were hit most, of those whose path fits the glob, and how many fit in all. `others`
-        is what `near` says of the other workers: an entry of theirs is in memory too."""
+    async def listed(self, limit: int, match: str | None, others: Sequence[Near] = ()) -> Listing:
+        """The `limit` entries that were hit most, of those whose path fits the glob. `others` is what `near` says of
+        the other workers: an entry of theirs is in memory too."""
+        cut: set[Tier] = set()
         elsewhere: Counter[str] = Counter()
         for other in others:
             elsewhere.update(other.hits)
         most = _Most(limit)
         seen: set[str] = set()
-        async for tier, entry in self._fitting(match):
+        async for tier, entry in self._fitting(match, cut):
             if elsewhere:
                 seen.add(entry.key)
             hits = self._hits(entry) + elsewhere[entry.key]
@@ -80,60 +99,81 @@ class Inventory:
                 seen.add(row["key"])
                 most.add(elsewhere[row["key"]], row | {"hits": elsewhere[row["key"]]})
         beyond = elsewhere.keys() - seen  # in nobody's first rows, so not in ours
-        return most.rows, most.total + len(beyond)
+        return Listing(most.rows, most.total + len(beyond), not cut)
 
     async def near(self, limit: int, match: str | None) -> Near:
         """What lies in this worker's memory alone."""
         hits: dict[str, int] = {}
         most = _Most(limit)
-        async for tier, entry in self._fitting(match):
-            if tier is not Tier.MEMORY:
-                break  # the nearest comes first
-            hits[entry.key] = self._hits(entry)
-            most.add(hits[entry.key], self._row(tier, entry, hits[entry.key]))
+        pattern = _pattern(match)
+        for entry in await self._near():
+            if _fits(pattern, entry):
+                hits[entry.key] = self._hits(entry)
+                most.add(hits[entry.key], self._row(Tier.MEMORY, entry, hits[entry.key]))
         return Near(hits, most.rows)
 
     async def named(self, key: str) -> Sequence[Row]:
-        """Entries whose key begins with `key`, a few at the most."""
-        rows: list[Row] = []
-        async for tier, entry in self._tiered.scan():
-            if entry.key.startswith(key):
-                rows.append(self._row(tier, entry, self._hits(entry)))
-                if len(rows) == SOME:
-                    break
-        return rows
+        """Entries whose key begins with `key`, a few at the most. A whole one is looked up; a short one is looked for
+        among the names in Redis, and among as much of the file tier as a listing shows."""
+        rows = {row["key"]: row for row in await self.named_near(key)}
+        for tier, store in self._stores.items():
+            if tier is not Tier.MEMORY and len(rows) < SOME:
+                for entry in await self._beginning(tier, store, key):
+                    if not self._tiered.gone(entry):
+                        rows.setdefault(entry.key, self._row(tier, entry, self._hits(entry)))
+        return list(rows.values())[:SOME]
+
+    async def named_near(self, key: str) -> Sequence[Row]:
+        """As `named`, in this worker's memory alone."""
+        found = (entry for entry in await self._near() if entry.key.startswith(key))
+        return [self._row(Tier.MEMORY, entry, self._hits(entry)) for entry in islice(found, SOME)]
 
     async def clear(self, tier: Tier | None, pattern: str | None) -> int:
-        """Empty one tier, or all; of a pattern, only what fits it. How many entries went, each counted once."""
+        """Empty one tier, or all; of a pattern, only what fits it. How many entries went: most lie in several tiers, so
+        it is the largest number of any."""
         if pattern is None:
-            keys = await self._keys(tier, None) if tier is None else set()
-            went = await self._tiered.clear(tier)
-            return sum(went.values()) if tier is not None else len(keys)
-        keys = await self._keys(tier, PathPattern.parse(pattern))
+            return max((await self._tiered.clear(tier)).values(), default=0)
+        fits = PathPattern.parse(pattern)
+        went = [0]
         for name, store in self._stores.items():
             if tier in (None, name):
-                for key in keys:
-                    await store.delete(key)
-        return len(keys)
-
-    async def _keys(self, tier: Tier | None, pattern: PathPattern | None) -> set[str]:
-        keys: set[str] = set()
-        for name, store in self._stores.items():
-            if tier in (None, name):
-                async for entry in store.scan():
-                    if pattern is None or pattern.match(entry.parts.host, entry.parts.path):
-                        keys.add(entry.key)
-        return keys
+                went.append(await emptied(store, fits))
+        return max(went)
 
     def _hits(self, entry: Entry) -> int:
         slot = self._memory.peek(entry.key) if self._memory is not None else None
         return slot.hits if slot is not None else 0
 
-    async def _fitting(self, match: str | None) -> AsyncIterator[tuple[Tier, Entry]]:
-        pattern = PathPattern.parse(match) if match is not None else None
-        async for tier, entry in self._tiered.scan():
-            if pattern is None or pattern.match(entry.parts.host, entry.parts.path):
-                yield tier, entry
+    async def _near(self) -> list[Entry]:
+        """What memory holds, without the purged."""
+        if self._memory is None:
+            return []
+        return [entry async for entry in self._memory.scan() if not self._tiered.gone(entry)]
+
+    async def _fitting(self, match: str | None, cut: set[Tier]) -> AsyncIterator[tuple[Tier, Entry]]:
+        """Every entry once, from the nearest tier that has it; none that was purged. `cut` gets the tiers that hold
+        more than was looked at."""
+        pattern = _pattern(match)
+        seen: set[str] = set()
+        for tier, store in self._stores.items():
+            entries, whole = (await self._near(), True) if tier is Tier.MEMORY else await _some(store)
+            if not whole:
+                cut.add(tier)
+            for entry in entries:
+                if entry.key not in seen and not self._tiered.gone(entry):
+                    seen.add(entry.key)
+                    if _fits(pattern, entry):
+                        yield tier, entry
+
+    async def _beginning(self, tier: Tier, store: Store, key: str) -> Sequence[Entry]:
+        """What lies in a far tier under a key, its variants too, or under one that begins so."""
+        if len(hash_of(key)) == WHOLE:
+            return await _under(store, key)
+        if tier is Tier.REDIS and self._begin_with is not None:
+            names = await self._begin_with(key)
+            return [entry for name in names for entry in await _under(store, name) if entry.key == name]
+        entries, _ = await _some(store)
+        return [entry for entry in entries if entry.key.startswith(key)][:SOME]
 
     def _row(self, tier: Tier, entry: Entry, hits: int) -> Row:
         age = current_age(entry, self._clock())
@@ -153,6 +193,48 @@ class Inventory:
     def _rule(self, entry: Entry) -> Rule:
         table = self._table()
         return next((rule for rule in table.rules if rule.name == entry.rule), table.unmatched)
+
+
+def _pattern(text: str | None) -> PathPattern | None:
+    return None if text is None else PathPattern.parse(text)
+
+
+def _fits(pattern: PathPattern | None, entry: Entry) -> bool:
+    return pattern is None or pattern.match(entry.parts.host, entry.parts.path)
+
+
+async def _some(store: Store) -> tuple[list[Entry], bool]:
+    """The first entries that a store tells of, and whether those are all."""
+    entries: list[Entry] = []
+    with suppress(TimeoutError):
+        async with asyncio.timeout(SECONDS):
+            async for entry in store.scan():
+                if len(entries) == LOOKED:
+                    return entries, False
+                entries.append(entry)
+            return entries, True
+    return entries, False
+
+
+async def _under(store: Store, key: str) -> list[Entry]:
+    """What a store holds under `<h>`, with its variants, or under one `<h>.<variant>` or what that begins with; a few
+    at the most, and their bodies are not to be read."""
+    hash_, _, variant = key.partition(".")
+    ids: list[str] = []
+
+    def listen(variants: Iterable[Variant]) -> None:
+        ids.extend(each.id for each in variants if each.id.startswith(variant))
+
+    await store.get(hash_, listen)
+    found = [await store.get(hash_, partial(_chosen, one)) for one in ids[:SOME]]
+    for entry in found:
+        if entry is not None:
+            entry.body.close()
+    return [entry for entry in found if entry is not None]
+
+
+def _chosen(id: str, variants: Iterable[Variant]) -> str:
+    return id
 
 
 async def emptied(store: Store, pattern: PathPattern) -> int:

@@ -6,7 +6,7 @@ that at once, one that hangs when the proof has aged.
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from proxy.invalidation.chain import Chain, Fit, Record
@@ -42,6 +42,7 @@ class Proof(NamedTuple):
 class Link:
     """`chain` is where we stand; nobody else changes it. `clock` is monotonic, in seconds.
 
+    `announce` shows that we live, before we read: what others have told without waiting for us is there to be read.
     `on_read` hears of records as they are applied, and whether they brought anything; `on_place` each time when all
     that there was has been read or is lost to us, with True when another epoch was entered; `on_change` whenever
     `linked` may have changed.
@@ -52,6 +53,7 @@ class Link:
         chain: Chain,
         stream: Stream,
         *,
+        announce: Callable[[], Awaitable[None]],
         on_read: Callable[[Sequence[Record], bool], None],
         on_place: Callable[[bool], None],
         on_change: Callable[[], None],
@@ -63,6 +65,7 @@ class Link:
         self.ahead: Ahead | None = None
         self._chain = chain
         self._stream = stream
+        self._announce = announce
         self._on_read = on_read
         self._on_place = on_place
         self._on_change = on_change
@@ -120,6 +123,7 @@ class Link:
         """Read until something breaks: a RedisError."""
         tail = self._stream.tail()
         try:
+            await self._announce()
             await self._place()
             while True:
                 records = await tail.read(self._chain.last, wait=self.joined)

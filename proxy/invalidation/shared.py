@@ -73,6 +73,7 @@ class SharedLog:
         self._link = Link(
             self._chain,
             self._stream,
+            announce=self._mark,
             on_read=self._was_read,
             on_place=self._placed,
             on_change=self._changed,
@@ -182,11 +183,17 @@ class SharedLog:
         self._polls = 0
         self._asked.set()
         try:
-            while not (told := self.told(id)).complete and (left := until - self._clock()) > 0:
+            looked = False
+            while (left := until - self._clock()) > 0 and not (looked and self.told(id).complete):
                 if not self.linked or not (self._server.writable or self._numbers.number(id)):
                     break
-                await self._moved.wait(left)
-            return told
+                if self.told(id).complete:
+                    looked = True  # somebody may have come since we looked; who comes later reads it first
+                    with suppress(RedisError):
+                        await self._link.prove()
+                else:
+                    await self._moved.wait(left)
+            return self.told(id)
         finally:
             self._waiting -= 1
 

@@ -8,7 +8,7 @@ from redis.asyncio import RedisCluster
 
 from proxy.invalidation.chain import Record
 from proxy.invalidation.records import Seed, decode, encode
-from proxy.invalidation.stream_lua import APPEND, BEGIN, LOOK, MARK
+from proxy.invalidation.stream_lua import APPEND, BEGIN, FIRST, LOOK, MARK
 from proxy.redis.dial import Client, Patience, hang_up
 from proxy.redis.errors import translated
 from proxy.redis.keys import Names
@@ -77,8 +77,7 @@ class Stream:
 
     async def first(self) -> int:
         """The number of the oldest record; 0 when there is none."""
-        found = await self._server.call("XRANGE", self._keys[0], "-", "+", "COUNT", 1)
-        return _record(found[0]).number if found else 0
+        return int(await self._server.script(FIRST, self._keys[:1], write=False))
 
     def tail(self) -> "Tail":
         """A connection of its own on which to wait for records."""

@@ -67,6 +67,14 @@ return {exact(now), epoch or '0', epoch and exact(number_of(last)) or '0', redis
 """
 )
 
+# The number of the first record, "0" when there is none. A script, since a replica may lag behind.
+FIRST = Script(
+    """
+local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+return first and string.match(first[1], '^(%d+)') or '0'
+"""
+)
+
 # instance, process, epoch, number, TTL, age: note a sign of life, forget those older than `age` microseconds. The
 # process that gave the last one under this name.
 MARK = Script(

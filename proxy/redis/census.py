@@ -3,16 +3,21 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from redis.asyncio import RedisCluster
 
 from proxy.redis.errors import RedisError, translated
+from proxy.redis.keys import Names
 from proxy.redis.server import Server
 from proxy.tasks import end
 
 FRESH = 2.0  # seconds that what was seen is good enough
+FEW = 8  # keys that tell that a beginning is not enough
+STEP = 5_000  # keys that Redis looks at in one go, of which next to none is sent
+SECONDS = 2.0
 REST = 10.0  # times as long as a look took nobody looks again
 _COUNTS = ("clients", "memory", "stats")  # sections that can be added up
 _ONES_OWN = ("_human", "_time")  # endings of what says nothing of several
@@ -87,6 +92,26 @@ async def info(server: Server, section: str) -> dict[str, Any]:
     if section in _COUNTS:
         return _public(_added(list(nodes.values())))
     return {"nodes": {name: _public(one) for name, one in nodes.items()}}
+
+
+async def begin_with(server: Server, names: Names, start: str) -> list[str]:
+    """Some of our entries' keys that begin with these hex digits, FEW at the most, as far as they are found within
+    SECONDS. RedisError when Redis cannot say."""
+    found: dict[str, None] = {}
+    words = ("MATCH", names.entries_beginning(start), "COUNT", STEP)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(SECONDS):
+            for primary in server.masters():
+                cursor = 0
+                while len(found) < FEW:
+                    try:
+                        cursor, keys = await primary.execute_command("SCAN", cursor, *words)
+                    except Exception as error:
+                        raise translated(error) from error
+                    found |= dict.fromkeys(ours.name for key in keys if (ours := names.parse_entry(key)) is not None)
+                    if not cursor:
+                        break
+    return list(found)[:FEW]
 
 
 async def ping(server: Server) -> float:

@@ -82,10 +82,14 @@ class Names:
         """The SCAN pattern of all records."""
         return f"{self.prefix}e:*"
 
+    def entries_beginning(self, start: str) -> str:
+        """The SCAN pattern of the records whose hash begins with these hex digits."""
+        return f"{self.prefix}e:{{{start}*"
+
     @property
-    def indexes(self) -> str:
-        """The SCAN pattern of all indexes."""
-        return f"{self.prefix}v:*"
+    def answers(self) -> str:
+        """The SCAN pattern of all records and indexes."""
+        return f"{self.prefix}[ev]:*"
 
     def parse_entry(self, key: bytes) -> EntryKey | None:
         """Whose record this key holds; None for any other key."""

@@ -68,9 +68,11 @@ class Backlog:
         return self._store.scan()
 
     async def clear(self) -> int:
-        self._missing.clear()
-        self._by_hash.clear()
-        return await self._store.clear()
+        noted = self._notes
+        went = await self._store.clear()  # where this fails nothing is cleared, and what is missing stays so
+        for key in [key for key, number in self._missing.items() if number <= noted]:
+            self._forget(key)
+        return went
 
     async def close(self) -> None:
         await self._store.close()
@@ -107,6 +109,11 @@ class Backlog:
             return False
         try:
             entry = await find(key)
+            if (
+                entry is not None and self._missing.get(key) != noted
+            ):  # it was cleared meanwhile, or there is a newer one
+                entry.body.close()
+                return False
             done = entry is not None and await self._put_found(entry)
         except StoreError as error:
             if _passes(error):

@@ -23,7 +23,7 @@ from proxy.store.redis_walk import RedisWalk
 HEAD_ROOM = 256 * 1024  # bytes that the head of a record may take here
 OFF_LOOP = 64 * 1024  # bytes from which on work on them is done in a thread
 LONGEST = 365 * 86400.0  # seconds that anything stays
-HEADS = 100  # records whose heads are asked for together
+HEADS = 25  # records whose heads are asked for together
 _KEY = re.compile(r"[0-9a-f]{64}(?:\.[0-9a-f]{16})?")
 
 

@@ -155,7 +155,7 @@ class Tiered:
         """Store in every tier that wants it; which did. A purge that came since its fetch began is not undone, also
         when it comes while this writes. `entry.body` stays the caller's to close."""
         self._outdate(entry.key)
-        if self._gone(entry):
+        if self.gone(entry):
             return frozenset()
         took = set()
         if self._memory is not None and self._memory.keep(entry):
@@ -164,7 +164,7 @@ class Tiered:
             for tier, store in self._far:
                 if await store.put(entry):
                     took.add(tier)
-        if self._gone(entry):
+        if self.gone(entry):
             await self.delete(entry.key)
             return frozenset()
         return frozenset(took)
@@ -191,7 +191,7 @@ class Tiered:
         stores = self._all()
         for number, (tier, store) in enumerate(stores, 1):
             async for entry in store.scan():
-                if entry.key in seen or self._gone(entry):
+                if entry.key in seen or self.gone(entry):
                     continue
                 if number < len(stores):
                     seen.add(entry.key)
@@ -221,7 +221,8 @@ class Tiered:
         checked = slot.checked if slot.ended_at is None else 0
         return self._standing.ended(slot.entry, max(checked, 0)) == -math.inf
 
-    def _gone(self, entry: Entry) -> bool:
+    def gone(self, entry: Entry) -> bool:
+        """Whether a hard purge ended it."""
         return self._standing.ended(entry) == -math.inf
 
     def _outdate(self, key: str) -> None:
@@ -253,7 +254,7 @@ class Tiered:
                 del self._promoting[entry.key]
 
     def _is_outdated(self, entry: Entry) -> bool:
-        return self._promoting.get(entry.key) is not entry or self._gone(entry)
+        return self._promoting.get(entry.key) is not entry or self.gone(entry)
 
     async def _sweep_purged(self, memory: MemoryStore) -> int:
         went = 0

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
-from proxy.insight.inventory import Row
+from proxy.insight.inventory import WHOLE, Listing, Row
 from proxy.message import Reply
 from proxy.server.admin.pages import AdminError, Ask, Page, json_reply
 from proxy.server.admin.rights import Level
@@ -16,9 +16,9 @@ _KEY = re.compile(r"[0-9a-f]{8,64}(?:\.[0-9a-f]{1,16})?")
 class Inventory(Protocol):
     """The stored entries of all tiers, purged ones left out."""
 
-    async def listed(self, limit: int, match: str | None) -> tuple[Sequence[Row], int]:
-        """At most `limit` entries whose URL fits the glob `match` on the path, and how many fit in all.
-        ValueError for a glob that is none."""
+    async def listed(self, limit: int, match: str | None) -> Listing:
+        """At most `limit` entries whose URL fits the glob `match` on the path, and how many fit of those that were
+        looked at. ValueError for a glob that is none."""
         ...
 
     async def named(self, key: str) -> Sequence[Row]:
@@ -32,10 +32,10 @@ def entry_pages(inventory: Inventory) -> tuple[Page, ...]:
     async def listing(ask: Ask) -> Reply:
         query = ask.query
         try:
-            entries, total = await inventory.listed(_limit(query.get("limit", "100")), query.get("match"))
+            rows, total, complete = await inventory.listed(_limit(query.get("limit", "100")), query.get("match"))
         except ValueError as error:
             raise AdminError(400, "bad-match", str(error)) from None
-        return json_reply({"entries": list(entries), "total": total})
+        return json_reply({"entries": list(rows), "total": total, "complete": complete})
 
     async def one(ask: Ask) -> Reply:
         return json_reply(await resolve(inventory, ask.name))
@@ -52,7 +52,8 @@ async def resolve(inventory: Inventory, key: str) -> Row:
     if len(exact or found) == 1:
         return (exact or found)[0]
     if not found:
-        raise AdminError(404, "no-such-entry", f"Nothing is stored under {key}.")
+        hint = "" if len(key) >= WHOLE else " A whole key is sure to be found."
+        raise AdminError(404, "no-such-entry", f"Nothing was found under {key}.{hint}")
     raise AdminError(409, "ambiguous", f"{key} names several entries.", {"keys": [entry["key"] for entry in found]})
 
 

@@ -8,6 +8,7 @@ from proxy.server.admin.pages import Pages
 from proxy.server.front import Doorway, Front
 
 ALIASES = {"/metrics": "/metrics", "/livez": "/live", "/readyz": "/ready", "/healthz": "/live"}
+ALIASES |= {"/api/health/redis": "/redis/report"}
 
 
 def aliases(prefix: str) -> dict[str, str]:

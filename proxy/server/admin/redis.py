@@ -1,16 +1,18 @@
 """The Redis pages: is it well, how fast does it answer, what does it say of itself, and empty it."""
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from proxy.errors import StoreError
 from proxy.message import Reply
-from proxy.observe.figures import RedisFigures
+from proxy.observe.figures import RedisFigures, Take
 from proxy.observe.sizes import spoken
 from proxy.server.admin.clearing import Clearing
 from proxy.server.admin.pages import AdminError, Ask, Page, json_reply
-from proxy.server.admin.rights import Level
+from proxy.server.admin.rights import Grant, Level
+from proxy.server.admin.stats import build
 
 SLOW = 0.1  # seconds of an answer that make it degraded
 PATIENCE = 0.8  # seconds: the health page answers in under one, whatever Redis does
@@ -39,11 +41,15 @@ class Redis(Protocol):
         ...
 
 
-def redis_pages(redis: Redis, spawn: Callable[..., object] | None = None) -> tuple[Page, ...]:
-    """What stands under /redis."""
-    clearing = Clearing("Redis", redis.clear)
+Health = Callable[[], Awaitable[tuple[dict[str, object], int]]]
 
-    async def health(ask: Ask) -> Reply:
+
+def health_of(redis: Redis | None) -> Health:
+    """What gives the health document, and its status; None where Redis is not in use."""
+
+    async def health() -> tuple[dict[str, object], int]:
+        if redis is None:
+            return {"status": "disabled", "latency": 0, "connected": False, "memory": "0B", "keys": 0}, 200
         try:
             async with asyncio.timeout(PATIENCE):
                 latency: float | None = await redis.ping()
@@ -59,7 +65,32 @@ def redis_pages(redis: Redis, spawn: Callable[..., object] | None = None) -> tup
             "keys": now.keys,
         }
         reason = now.reason or ("no answer" if latency is None else "")
-        return json_reply(document | ({"reason": reason} if reason else {}), 503 if status == "unhealthy" else 200)
+        return document | ({"reason": reason} if reason else {}), 503 if status == "unhealthy" else 200
+
+    return health
+
+
+def redis_report_page(
+    health: Health, take: Take, *, started: float, timer: Callable[[], float] = time.monotonic
+) -> Page:
+    """Health, statistics and how fast requests are answered, at one go; `started` by `timer`, in seconds."""
+
+    async def report(ask: Ask) -> Reply:
+        said, status = await health()
+        counters, figures = await take()
+        stats = build(counters, figures, timer() - started, names=ask.grant is Grant.FULL)
+        average = counters.response_time.summary()["avg"]
+        return json_reply({**said, "stats": stats, "averageResponseTime": average}, status)
+
+    return Page("GET", "/redis/report", Level.GLANCE, report)
+
+
+def redis_pages(redis: Redis) -> tuple[Page, ...]:
+    """What stands under /redis."""
+    clearing, health_now = Clearing("Redis", redis.clear), health_of(redis)
+
+    async def health(ask: Ask) -> Reply:
+        return json_reply(*await health_now())
 
     async def ping(ask: Ask) -> Reply:
         try:
@@ -98,8 +129,10 @@ def redis_pages(redis: Redis, spawn: Callable[..., object] | None = None) -> tup
 def no_redis_pages() -> tuple[Page, ...]:
     """The Redis pages where redis.enabled is false."""
 
+    disabled = health_of(None)
+
     async def health(ask: Ask) -> Reply:
-        return json_reply({"status": "disabled", "latency": 0, "connected": False, "memory": "0B", "keys": 0})
+        return json_reply(*await disabled())
 
     async def refuse(ask: Ask) -> Reply:
         raise AdminError(503, _OFF, _TEXT)
