@@ -29,6 +29,7 @@ from proxy.reasons import Why
 from proxy.replying import Replying
 from proxy.rules import RuleTable
 from proxy.server.access_log import AccessLog, Redaction, bookkeeping
+from proxy.server.admin.clearing import Cleared
 from proxy.server.admin.config import config_pages
 from proxy.server.admin.entries import entry_pages
 from proxy.server.admin.metrics import metrics_page
@@ -282,15 +283,16 @@ class Gateway:
     async def _outdate(self, entry: Entry) -> None:
         await self.purger.invalidate([PurgeRequest(Kind.KEY, (entry.key,))])
 
-    async def _clear(self, tier: Tier | None, pattern: str | None) -> int:
+    async def _clear(self, tier: Tier | None, pattern: str | None) -> Cleared:
         """One tier is emptied here; all of them are purged first: nothing of it is good anywhere from then on, however
         long it takes to free the space, and nothing under way brings it back."""
         if pattern is not None:
             PathPattern.parse(pattern)
+        receipt = None
         if tier is None:
             kind, names = (Kind.ALL, ()) if pattern is None else (Kind.PATTERN, (pattern,))
-            await self.purger.purge(PurgeRequest(kind, names))
-        return await self.everywhere.clear(tier, pattern)
+            receipt = await self.purger.purge(PurgeRequest(kind, names))
+        return Cleared(await self.everywhere.clear(tier, pattern), receipt)
 
     async def _drop(self, kind: Kind, names: Sequence[str]) -> None:
         """Free the space of what keys, or the plain requests for urls, name; the journal has ended all of it."""

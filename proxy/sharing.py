@@ -29,6 +29,7 @@ from proxy.tasks import Tasks, end
 _log = logging.getLogger("cachegate")
 _SERVICE = "mymaster"  # what Sentinels call a primary where nobody chose a name
 TELL_EVERY = 60.0  # seconds between two counts of what is hot
+PROBE = 1.0  # seconds between tries to write to one that took no writes
 JOIN = 2.0  # seconds that a start may wait for Redis
 Find = Callable[[str], Awaitable[Entry | None]]
 
@@ -159,6 +160,16 @@ class Sharing:
         self.leases.stir()
         if state is State.READY:
             self._catch_up()
+        if state is State.DEGRADED:
+            self._tasks.spawn(self._try_writing(), "redis probe")
+
+    async def _try_writing(self) -> None:
+        """Find out whether it takes writes again, also while nobody wants one."""
+        server = self._link.server
+        while server.state is State.DEGRADED:
+            await asyncio.sleep(PROBE)
+            with suppress(RedisError):
+                await server.call("SET", self._link.names.probe("w"), "", "PX", 1000, write=True)
 
     def _linked(self, linked: bool, reason: str) -> None:
         if self._tells:

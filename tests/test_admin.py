@@ -19,6 +19,7 @@ from proxy.observe.counters import Counters
 from proxy.observe.figures import Figures, TierFigures
 from proxy.outcome import Outcome, Tier, Verdict
 from proxy.reasons import Why
+from proxy.server.admin.clearing import Cleared
 from proxy.server.admin.config import config_pages
 from proxy.server.admin.entries import entry_pages
 from proxy.server.admin.metrics import metrics_page
@@ -56,16 +57,19 @@ class Scripted:
 
     async def purge(self, request: PurgeRequest) -> Receipt:
         self.purges.append(request)
-        return Receipt("r1", request.kind, request.soft, 1.0, self.instances, 12, dry_run=request.dry_run)
+        complete = set(self.instances.values()) <= {"applied"}
+        kinds = request.kind, request.soft, 1.0
+        return Receipt("r1", *kinds, self.instances, 12, dry_run=request.dry_run, complete=complete)
 
     async def find(self, id: str) -> Receipt | None:
         return Receipt("r1", Kind.ALL, False, 1.0, self.instances) if id == "r1" else None
 
-    async def clear(self, tier: Tier | None, pattern: str | None) -> int:
+    async def clear(self, tier: Tier | None, pattern: str | None) -> Cleared:
         if pattern == "[":
             raise ValueError("[ is not closed")
         self.cleared.append((tier, pattern))
-        return 7
+        left = Receipt("r1", Kind.ALL, False, 1.0, {"a1b2": "applied", "c3d4": "pending"}, complete=False)
+        return Cleared(7, left if tier is None and pattern == "/away" else None)
 
     async def listed(self, limit: int, match: str | None) -> Listing:
         if match == "[":
@@ -285,6 +289,9 @@ async def test_clearing() -> None:
             got = await s.ask("DELETE", page, TOKEN)
             assert (got.status, got.body) == (200, b'{"cleared":7}')
         assert s.ports.cleared == [(None, None), (Tier.MEMORY, None), (Tier.FILE, "*/users/*")]
+        got = await s.ask("DELETE", "/cache?pattern=/away", TOKEN)  # others have not heard of it
+        assert (got.status, orjson.loads(got.body)["instances"]["c3d4"]) == (202, "pending")
+        s.ports.cleared.pop()
         assert error(await s.ask("DELETE", "/cache?patern=*/users/*", TOKEN)) == (400, "bad-query")
         assert error(await s.ask("DELETE", "/cache?pattern=[", TOKEN)) == (400, "bad-pattern")
         assert error(await s.ask("DELETE", "/cache")) == (404, "not-found")

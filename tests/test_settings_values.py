@@ -106,6 +106,8 @@ REFUSED: list[tuple[Any, object, str]] = [
     (addresses.ListeningHost, "0.0.0.0:80", "without a port; found '0.0.0.0:80'"),
     (addresses.ListeningHost, "[::1]", "without a port; found '[::1]'"),
     (addresses.ListeningHost, "http://a", "wants an address"),
+    (addresses.RedisHost, "redis://user:secret@h:6379", "alone: a port belongs in redis.port, a URL in redis.url"),
+    (addresses.RedisHost, "127.0.0.1:6379", "wants a host name or address alone"),
     (addresses.Token, "short", "wants a token of 8 to 512 visible ASCII characters"),
     (addresses.Token, "x" * 513, "wants a token of 8 to 512 visible ASCII characters"),
     (addresses.Token, "with a space", "without spaces"),

@@ -216,17 +216,36 @@ async def test_a_read_only_redis_is_read_and_told_later() -> None:
         await until(lambda: a.shared.told(purge.id).complete)
 
 
-async def test_something_else_under_our_key_is_told_and_left_alone() -> None:
-    async with redis_server() as redis:
-        await redis.command("SET", NAMES.stream, "theirs")
-        async with instance(redis.url, None) as a:
-            await until(lambda: "WRONGTYPE" in a.shared.reason)
-            assert not a.shared.linked
-            assert not (await a.purge("t")).complete
-            assert await redis.command("GET", NAMES.stream) == b"theirs"
-            await redis.command("DEL", NAMES.stream)
-            await linked(a)
-            assert a.shared.reason == ""
+@pytest.mark.parametrize("key", [NAMES.stream, NAMES.instances])
+@pytest.mark.parametrize("put", [("SET", "theirs"), ("RPUSH", "theirs")], ids=lambda put: put[0])
+async def test_something_else_under_our_names_goes_and_undoes_nothing(key: str, put: tuple[str, str]) -> None:
+    async with redis_server() as redis, instance(redis.url, None) as a, instance(redis.url, None) as b:
+        await linked(a, b)
+        assert (await a.purge("before")).complete
+        there, fine = b.fetch("t"), b.fetch("u")
+        await redis.command("DEL", key)
+        await redis.command(put[0], key, put[1])
+        await a.purge("t", seconds=0)
+        await until(lambda: not b.alive(there))
+        await linked(a, b)
+        assert b.alive(fine)
+        assert (await b.purge("u")).complete
+
+
+async def test_a_sign_of_life_from_a_time_to_come_is_waited_for_no_longer() -> None:
+    """The server's clock was set back, and the one who gave it has died."""
+    async with redis_server() as redis, instance(redis.url, None) as a:
+        await linked(a)
+        stamp = a.shared.stamp()
+        assert stamp is not None
+        await redis.command("HSET", NAMES.instances, "dead", f"{stamp[1] + 3_600_000_000} 1 1 p")
+        spread = await a.purge("t")
+        assert spread.complete
+        assert spread.instances == {a.shared.instance: "applied"}
+        gone = False
+        async with asyncio.timeout(20):
+            while not gone:
+                gone = not await redis.command("HEXISTS", NAMES.instances, "dead")
 
 
 @pytest.mark.parametrize(

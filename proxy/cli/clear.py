@@ -40,7 +40,9 @@ def command(
 
 def _told(what: str, done: Mapping[str, Any]) -> str:
     if "cleared" in done:
-        return f"cleared {what}: {done['cleared']:,} entries"
+        pending = [name for name, state in done.get("instances", {}).items() if state != "applied"]
+        told = f"; not applied yet by {', '.join(pending) or 'others'}: purge {done['id']}" if "id" in done else ""
+        return f"cleared {what}: {done['cleared']:,} entries{told}"
     if not isinstance(done["id"], str):
         raise TypeError
     return f"clearing {what}; it goes on as {done['id']}"

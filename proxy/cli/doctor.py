@@ -98,9 +98,9 @@ async def _memory(server: Server) -> Finding:
         return Finding("redis", "memory", "off", error.reason)
     used, limit = int(memory.get("used_memory", 0)), int(memory.get("maxmemory", 0))
     policy = str(memory.get("maxmemory_policy", ""))
-    of = f" of {size(limit)}" if limit else ", without a limit: set maxmemory"
+    of = f" of {size(limit)}" if limit else ", without a limit: set maxmemory, and maxmemory-policy allkeys-lru"
     state: State = "bad" if limit and policy == "noeviction" and used > 0.95 * limit else "ok"
-    return Finding("redis", "memory", state, f"{size(used)}{of}{f', {policy}' if policy else ''}")
+    return Finding("redis", "memory", state, f"{size(used)}{of}{f'; the policy is {policy}' if policy else ''}")
 
 
 def _told(said: str, without: str) -> str:

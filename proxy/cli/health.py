@@ -76,5 +76,8 @@ def _redis(redis: dict[str, Any]) -> Check:
     if not redis["enabled"]:
         return Check("redis", "off", "not enabled: this instance keeps its answers to itself")
     if not redis["connected"]:
-        return Check("redis", "bad", "fallback mode: not connected, serving from memory and file")
+        why = f": {redis['reason']}" if redis.get("reason") else ""
+        return Check("redis", "bad", f"fallback mode: not connected, serving from memory and file{why}")
+    if redis.get("state") == "degraded":
+        return Check("redis", "bad", f"degraded, takes no writes: {redis['reason']}")
     return Check("redis", "ok", f"{redis['keys']:,} keys, {redis['memory']}, {redis['latency']} ms")

@@ -57,7 +57,7 @@ class Numbers:
         number, look = self.number(id), standing.look
         instances = {standing.instance: APPLIED}
         for name, beat in sorted(look.instances.items() if look else ()):
-            if look is not None and name != standing.instance and look.at - beat.seen < LIVE:
+            if look is not None and name != standing.instance and abs(look.at - beat.seen) < LIVE:
                 there = number and beat.epoch == standing.epoch and beat.number >= number
                 instances[name] = APPLIED if there else PENDING
         complete = bool(number and standing.epoch) and all(state == APPLIED for state in instances.values())

@@ -8,11 +8,11 @@ from redis.asyncio import RedisCluster
 
 from proxy.invalidation.chain import Record
 from proxy.invalidation.records import Seed, decode, encode
-from proxy.invalidation.stream_lua import APPEND, BEGIN, FIRST, LOOK, MARK
+from proxy.invalidation.stream_lua import APPEND, BEGIN, FIRST, HEAL, LOOK, MARK
 from proxy.redis.dial import Client, Patience, hang_up
-from proxy.redis.errors import translated
+from proxy.redis.errors import Refused, translated
 from proxy.redis.keys import Names
-from proxy.redis.server import Server
+from proxy.redis.server import Script, Server
 
 LIFE = 30 * 86400  # seconds that the keys outlive the last instance
 FORGET = 86_400_000_000  # microseconds after its last sign of life that an instance is forgotten
@@ -52,14 +52,14 @@ class Stream:
         await self._server.looked(START)
 
     async def look(self) -> Look:
-        at, epoch, last, beats = await self._server.script(LOOK, self._keys, write=False)
+        at, epoch, last, beats = await self._script(LOOK, self._keys, write=False)
         pairs = zip(beats[::2], beats[1::2], strict=True)
         parsed = {name.decode("latin-1"): beat for name, raw in pairs if (beat := _beat(raw)) is not None}
         return Look(int(at), _number(epoch), _number(last), parsed)
 
     async def mark(self, instance: str, process: str, epoch: int, number: int) -> str:
         """Show that this instance lives and how far it has read; which process showed the last under this name."""
-        before: bytes = await self._server.script(MARK, self._keys, instance, process, epoch, number, LIFE, FORGET)
+        before: bytes = await self._script(MARK, self._keys, instance, process, epoch, number, LIFE, FORGET)
         return before.decode("latin-1").rpartition(" ")[2]
 
     async def leave(self, instance: str) -> None:
@@ -68,16 +68,24 @@ class Stream:
 
     async def begin(self, over: int, after: int, seed: Seed) -> None:
         """Begin a new epoch unless another instance has done so since `over`, in which `after` was the last read."""
-        await self._server.script(BEGIN, self._keys[:1], over, after, LIFE, encode(seed))
+        await self._script(BEGIN, self._keys[:1], over, after, LIFE, encode(seed))
 
     async def append(self, epoch: int, contents: Sequence[bytes]) -> Sequence[int]:
         """Their numbers; none when the epoch is over."""
-        numbers = await self._server.script(APPEND, self._keys[:1], epoch, self._records, LIFE, *contents)
+        numbers = await self._script(APPEND, self._keys[:1], epoch, self._records, LIFE, *contents)
         return [int(number) for number in numbers]
 
     async def first(self) -> int:
         """The number of the oldest record; 0 when there is none."""
-        return int(await self._server.script(FIRST, self._keys[:1], write=False))
+        return int(await self._script(FIRST, self._keys[:1], write=False))
+
+    async def _script(self, script: Script, keys: Sequence[str], *args: str | int | bytes, write: bool = True) -> Any:
+        try:
+            return await self._server.script(script, keys, *args, write=write)
+        except Refused as error:
+            if error.word == "WRONGTYPE":
+                await self._server.script(HEAL, self._keys)
+            raise
 
     def tail(self) -> "Tail":
         """A connection of its own on which to wait for records."""

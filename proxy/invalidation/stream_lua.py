@@ -75,8 +75,20 @@ return first and string.match(first[1], '^(%d+)') or '0'
 """
 )
 
-# instance, process, epoch, number, TTL, age: note a sign of life, forget those older than `age` microseconds. The
-# process that gave the last one under this name.
+# What stands under our names and is of another type is none of ours, and nobody could go on with it: it goes.
+HEAL = Script(
+    """
+local wanted = {'stream', 'hash'}
+for i, key in ipairs(KEYS) do
+  local found = redis.call('TYPE', key).ok
+  if found ~= 'none' and found ~= wanted[i] then redis.call('DEL', key) end
+end
+return 1
+"""
+)
+
+# instance, process, epoch, number, TTL, age: note a sign of life, forget those older than `age` microseconds, and those
+# of a time still to come: the clock was set back. The process that gave the last one under this name.
 MARK = Script(
     """
 local time = redis.call('TIME')
@@ -87,7 +99,7 @@ redis.call('HSET', KEYS[2], ARGV[1], beat)
 local all = redis.call('HGETALL', KEYS[2])
 for i = 1, #all, 2 do
   local seen = tonumber(string.match(all[i + 1], '^(%d+) '))
-  if not seen or seen < now - tonumber(ARGV[6]) then redis.call('HDEL', KEYS[2], all[i]) end
+  if not seen or seen < now - tonumber(ARGV[6]) or seen > now then redis.call('HDEL', KEYS[2], all[i]) end
 end
 redis.call('EXPIRE', KEYS[2], ARGV[5])
 redis.call('EXPIRE', KEYS[1], ARGV[5])

@@ -1,5 +1,7 @@
 """What Redis could not do, told apart by what it means for us."""
 
+import re
+
 from redis.exceptions import (
     AuthenticationError,
     AuthenticationWrongNumberOfArgsError,
@@ -13,6 +15,7 @@ from redis.exceptions import TimeoutError as TimedOut
 
 from proxy.errors import StoreError
 
+_OF_SCRIPT = re.compile(r"[.,]? script: [0-9a-f]+, on @user_script:[0-9]+\.?$")  # nothing that an operator could use
 FULL = "OOM"
 READ_ONLY = ("READONLY", "MISCONF", "NOREPLICAS")
 
@@ -62,7 +65,7 @@ def translated(error: BaseException) -> RedisError:
         case NoPermissionError():
             return Refused("NOPERM", f"the ACL forbids it: {error}")
         case ResponseError():
-            text = str(error)
+            text = _OF_SCRIPT.sub("", str(error))
             word = _word(error, text)
             if text.startswith("SELECT is not allowed"):
                 return Away("it is a cluster, which has only db 0; see redis.db")

@@ -15,7 +15,7 @@ TOKEN_FORM = re.compile(r"[!-~]{8,512}")  # short enough for a header, too long 
 CACHED_METHODS = ("GET", "HEAD", "POST")
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
-_LISTENING = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9._-]+)?")
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9._-]+)?")
 _SET_BY_US = frozenset(
     {
         "connection",
@@ -63,7 +63,7 @@ def token(value: object) -> SecretStr:
 def listening_host(value: object) -> str:
     """An address or a name of this machine, without brackets and without a port."""
     given = text(value)
-    if not _LISTENING.fullmatch(given):
+    if not _HOST.fullmatch(given):
         raise ValueError(f"wants an address such as 127.0.0.1, 0.0.0.0 or ::, without a port; found {found(value)}")
     return given
 
@@ -106,6 +106,14 @@ def upstream_url(value: object) -> str:
     return str(value).rstrip("/")
 
 
+def redis_host(value: object) -> str:
+    """A name or an address; whoever writes a URL here may have written a password, which is not quoted."""
+    given = text(value)
+    if not _HOST.fullmatch(given):
+        raise ValueError("wants a host name or address alone: a port belongs in redis.port, a URL in redis.url")
+    return given
+
+
 def redis_url(value: object) -> SecretStr:
     """A URL that may carry a password, so it is kept and quoted as a secret."""
     given = secret(value)
@@ -137,6 +145,7 @@ UpstreamUrls = Annotated[
 ]
 ListeningHost = Annotated[str, BeforeValidator(listening_host)]
 Token = Annotated[SecretStr, BeforeValidator(token)]
+RedisHost = Annotated[str, BeforeValidator(redis_host)]
 RedisUrl = Annotated[SecretStr, BeforeValidator(redis_url)]
 RuleMethods = Annotated[
     tuple[Annotated[str, BeforeValidator(method)], ...], BeforeValidator(not_empty), BeforeValidator(listed)

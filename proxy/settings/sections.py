@@ -19,6 +19,7 @@ from proxy.settings.addresses import (
     Networks,
     PathPrefix,
     Pseudonym,
+    RedisHost,
     RedisUrl,
     Token,
     UpstreamUrls,
@@ -40,7 +41,6 @@ from proxy.settings.values import (
     Ttl,
     Username,
     Visible,
-    Word,
     WordList,
 )
 
@@ -221,7 +221,7 @@ class RedisSettings(Section):
     mode: Literal["auto", "single", "sentinel", "cluster"] = Field(
         default="auto", description="kind of Redis server; auto: ask it"
     )
-    host: Word = Field(default="localhost", description="host of the Redis server")
+    host: RedisHost = Field(default="localhost", description="host of the Redis server")
     port: Port = Field(default=6379, description="port of the Redis server")
     db: Count = Field(default=0, description="number of the Redis database; 0 on a cluster")
     username: Username = Field(default=None, description="ACL user of the Redis server; empty: none")

@@ -7,7 +7,7 @@ from proxy.invalidation.purges import PurgeError, PurgeRequest, Receipt, parse_p
 from proxy.invalidation.records import Kind, url_name
 from proxy.message import Reply, Request
 from proxy.outcome import Tier
-from proxy.server.admin.clearing import Clearing
+from proxy.server.admin.clearing import Cleared, Clearing
 from proxy.server.admin.entries import Inventory, resolve
 from proxy.server.admin.pages import AdminError, Ask, Page, json_reply
 from proxy.server.admin.rights import Level
@@ -27,9 +27,9 @@ class Find(Protocol):
 
 class Clear(Protocol):
     """Empties `tier` of this instance, or every tier of all instances when it is None; only what fits `pattern`, a
-    glob on the path, when there is one. How many entries went; ValueError for a pattern that is no glob."""
+    glob on the path, when there is one. ValueError for a pattern that is no glob."""
 
-    async def __call__(self, tier: Tier | None, pattern: str | None) -> int: ...
+    async def __call__(self, tier: Tier | None, pattern: str | None) -> Cleared: ...
 
 
 class PurgeVerb:
@@ -84,5 +84,4 @@ def purge_pages(purges: Purges, find: Find, inventory: Inventory, clear: Clear) 
 
 def _told(receipt: Receipt) -> Reply:
     """200 when every live instance has applied it, 202 while some have not, or we are cut off and cannot know."""
-    applied = receipt.complete and all(state == "applied" for state in receipt.instances.values())
-    return json_reply(receipt.to_json(), 200 if applied else 202)
+    return json_reply(receipt.to_json(), 200 if receipt.complete else 202)

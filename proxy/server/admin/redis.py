@@ -9,7 +9,7 @@ from proxy.errors import StoreError
 from proxy.message import Reply
 from proxy.observe.figures import RedisFigures, Take
 from proxy.observe.sizes import spoken
-from proxy.server.admin.clearing import Clearing
+from proxy.server.admin.clearing import Cleared, Clearing
 from proxy.server.admin.pages import AdminError, Ask, Page, json_reply
 from proxy.server.admin.rights import Grant, Level
 from proxy.server.admin.stats import build
@@ -87,7 +87,11 @@ def redis_report_page(
 
 def redis_pages(redis: Redis) -> tuple[Page, ...]:
     """What stands under /redis."""
-    clearing, health_now = Clearing("Redis", redis.clear), health_of(redis)
+
+    async def cleared(pattern: str | None) -> Cleared:
+        return Cleared(await redis.clear(pattern))
+
+    clearing, health_now = Clearing("Redis", cleared), health_of(redis)
 
     async def health(ask: Ask) -> Reply:
         return json_reply(*await health_now())
