@@ -29,6 +29,7 @@ from proxy.tasks import Tasks, end
 _log = logging.getLogger("cachegate")
 _SERVICE = "mymaster"  # what Sentinels call a primary where nobody chose a name
 TELL_EVERY = 60.0  # seconds between two counts of what is hot
+CATCH_UP = 5.0  # seconds between looks for what could not be put
 PROBE = 1.0  # seconds between tries to write to one that took no writes
 JOIN = 2.0  # seconds that a start may wait for Redis
 Find = Callable[[str], Awaitable[Entry | None]]
@@ -115,6 +116,7 @@ class Sharing:
         self._joined = asyncio.Event()
         self._memory: MemoryStore | None = None
         self._teller: asyncio.Task[None] | None = None
+        self._catching_up: asyncio.Task[None] | None = None
         self.store = RedisStore(
             link.server,
             link.names,
@@ -144,12 +146,15 @@ class Sharing:
         """Begin to connect; waits for the first try only where `redis.lazy_connect` is off."""
         self._link.server.start()
         self.leases.start()
+        self._catching_up = asyncio.create_task(self._catch_up_for_ever(), name="resync")
         if self._waits:
             await self._link.server.looked(JOIN)
 
     async def close(self) -> None:
         """Give back what is held; the journal and the connections are closed after this."""
         self._tells = False
+        if self._catching_up is not None:
+            await end([self._catching_up])
         if self._teller is not None and self._memory is not None:
             await end([self._teller])
             await self._tell(self._memory)
@@ -179,6 +184,12 @@ class Sharing:
             self._catch_up()
         else:
             self._joined.clear()
+
+    async def _catch_up_for_ever(self) -> None:
+        """A busy moment may have cost a few of them, though nothing was lost or came back."""
+        while True:
+            await asyncio.sleep(CATCH_UP)
+            self._catch_up()
 
     def _catch_up(self) -> None:
         """The others get what was stored while we could not put it there."""
