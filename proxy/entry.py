@@ -160,11 +160,14 @@ class Entry:
 
 
 class Variant(NamedTuple):
-    """What choosing among stored variants needs to know of one."""
+    """What choosing among stored variants needs to know of one. Wall-clock seconds; `dated_at` is by the answer's own
+    Date, 0 where nobody looked. `told`: what it is, by the names of the fields that ask for that."""
 
     id: str
     vary: Pairs
     received_at: float
+    dated_at: float = 0.0
+    told: Pairs = ()
 
 
 # Picks the id of the variant that fits the request, or None; pure, and cheap enough to call under no lock.

@@ -8,20 +8,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Protocol, assert_never
 
-from proxy.entry import BytesBody, Entry, Found, Position, Select
+from proxy.entry import Entry, Found, Position, Select
 from proxy.errors import Fault, StoreError, TruncatedError, UpstreamError
 from proxy.flight import Flight, Lately
-from proxy.landing import Arrived, Confirmed, Failed, Kept, Landing, Skipped, Start, Trip, Visit
+from proxy.landing import Arrived, Confirmed, Failed, Kept, Landing, Skipped, Start, Trip, Visit, made
 from proxy.message import Head
 from proxy.outcome import Tier
 from proxy.passes import Pass, Passes
 from proxy.policy.conditional import NOT_WHOLE, validators
-from proxy.policy.forwarding import response_fields, upgrade_required
-from proxy.policy.presenting import dated
+from proxy.policy.presenting import end_to_end
 from proxy.policy.renewal import FallBack, Mismatch, Outdated, Renewed, Replaced, judge_head, judge_renewal
 from proxy.policy.reuse import Choice, Serve, judge_reuse
 from proxy.policy.storing import Keep, Skip, judge_renewed, judge_size, judge_storing, may_replace, outdates
-from proxy.policy.tags import tags_of
 from proxy.reasons import Why
 from proxy.recording import Abandoned, Recording
 from proxy.replying import Fate
@@ -105,6 +103,11 @@ class Fetching:
         found.entry.body.close()
         return None
 
+    async def begin(self) -> Start:
+        """Where a fetch begins that is nobody's to share."""
+        async with self._passes.for_trip("", "", 0, _nowhere) as leave:
+            return Start(self._journal.position(), self._clock(), leave.fence if isinstance(leave, Pass) else 0)
+
     async def _fetch(self, flight: Flight[Landing], trip: Trip, start: Start, leave: Pass) -> None:
         answer, landing = await self._ask(trip, start, conditional=trip.decision.conditional)
         if landing is None:  # a 304 for something we do not have: ask again, whole
@@ -115,7 +118,7 @@ class Fetching:
                 if not flight.land(landing) or trip.behind or trip.left:
                     landing.reader.leave()
                 if flight.landing is landing:
-                    await self._keep(answer, landing, trip, leave)
+                    await self.keep(answer, landing, trip, leave)
                 else:
                     await answer.close()
             case Skipped(head=head, skip=skip):
@@ -128,7 +131,7 @@ class Fetching:
                 await self._renew(flight, landing, trip, leave)
             case Failed() | Arrived() | None:
                 await answer.close()
-                flight.land(landing or Failed(_unasked()))
+                flight.land(landing or Failed.unasked())
             case _:
                 assert_never(landing)
 
@@ -165,39 +168,26 @@ class Fetching:
                 case Renewed() | Mismatch():
                     return None
                 case FallBack():
-                    return Failed(in_trouble(head.status), head.status)
+                    return Failed.of(head.status)
                 case Replaced():
                     pass
-        head = replace(head, fields=dated(head, response_fields(head.fields)).plus(*upgrade_required(head)))
+        head = replace(head, fields=end_to_end(head))
         match judge_storing(request, head, rule, now):
             case Keep() if trip.found is not None and not may_replace(trip.found.entry, head):
                 return Skipped(head, Skip(Why.STATUS), trip, answer, seconds)
             case Keep() as keep:
-                recording = self._record()
-                if head.length is not None and head.length > recording.limit:
-                    return Skipped(head, Skip(Why.MAX_SIZE, keep.origin_ttl), trip, answer, seconds)
-                entry = self._entry(trip, head, keep, start)
-                return Kept(head, entry, recording, recording.reader(), Fate(), keep, trip, seconds)
+                kept = self.recorded(trip, head, keep, start, seconds)
+                return kept or Skipped(head, Skip(Why.MAX_SIZE, keep.origin_ttl), trip, answer, seconds)
             case Skip() as skip:
                 return Skipped(head, skip, trip, answer, seconds)
 
-    def _entry(self, trip: Trip, head: Head, keep: Keep, start: Start) -> Entry:
-        return Entry(
-            hash=trip.visit.keyed.hash,
-            parts=trip.visit.keyed.parts,
-            status=head.status,
-            phrase=head.phrase,
-            fields=head.fields.without(keep.withheld) if keep.withheld else head.fields,
-            requested_at=head.requested_at,
-            received_at=head.received_at,
-            keep_until=keep.keep_until,
-            body=BytesBody(b""),
-            vary=keep.vary,
-            rule=trip.visit.rule.name,
-            tags=tags_of(trip.visit.rule, trip.visit.request, trip.visit.keyed, head.fields, trip.visit.content).kept,
-            position=start.position,
-            fence=start.fence,
-        )
+    def recorded(self, trip: Trip, head: Head, keep: Keep, start: Start, seconds: float) -> Kept | None:
+        """An answer with an empty recording; None when it says itself that it is too large for one."""
+        recording = self._record()
+        if head.length is not None and head.length > recording.limit:
+            return None
+        entry = made(trip.visit, head, keep, start)
+        return Kept(head, entry, recording, recording.reader(), Fate(), keep, trip, seconds)
 
     async def _outdated(self, trip: Trip, head: Head, skip: Skip) -> None:
         """What was asked about and is over is not served any longer, in no window."""
@@ -239,7 +229,7 @@ class Fetching:
         finally:
             body.close()
 
-    async def _keep(self, answer: Answer, kept: Kept, trip: Trip, leave: Pass) -> None:
+    async def keep(self, answer: Answer, kept: Kept, trip: Trip, leave: Pass) -> None:
         """Record the content to its proven end, then store it. What is cut is cut for everyone, and kept nowhere."""
         recording = kept.recording
         try:
@@ -269,6 +259,8 @@ class Fetching:
             self._learn(trip, skip, leave)
         else:
             await self._shelf.put(replace(kept.entry, body=recording.body()))
+            if trip.found is not None and trip.found.entry.variant not in ("", kept.entry.variant):
+                await self._outdate(trip.found.entry)  # it fits the request still, and might go before the new one
 
     def _learn(self, trip: Trip, skip: Skip, leave: Pass) -> None:
         """Fetches of these are better not shared for a while; what a client forbade, it forbade for itself."""
@@ -277,11 +269,5 @@ class Fetching:
             leave.tell(skip.why)
 
 
-def in_trouble(status: int) -> UpstreamError:
-    """What those are told whose fetch somebody else made and who may not have its 5xx answer."""
-    fault = {503: Fault.UNAVAILABLE, 504: Fault.GATEWAY_TIMEOUT}.get(status, Fault.ERROR)
-    return UpstreamError(fault, f"the origin answered {status}")
-
-
-def _unasked() -> UpstreamError:
-    return UpstreamError(Fault.FRAMING, "the origin answered 304 to an unconditional request")
+async def _nowhere() -> None:
+    """Nobody else fetches it."""

@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol, assert_never
+from typing import assert_never
 
-from proxy.entry import Entry, Found, Variant
+from proxy.entry import Entry, Found
 from proxy.errors import Fault, StoreError, UpstreamError
-from proxy.fetching import Fetching, in_trouble
+from proxy.fetching import Fetching
 from proxy.flight import Flight, Flights, Lately
 from proxy.landing import Arrived, Confirmed, Failed, Kept, Landing, Skipped, Trip, Visit
 from proxy.message import Fields, Head, Reply
@@ -16,16 +16,12 @@ from proxy.policy.cache_control import asked
 from proxy.policy.freshness import current_age
 from proxy.policy.identity import for_everybody
 from proxy.policy.reuse import Choice, Fetch, Serve, judge_reuse, vary_values
+from proxy.policy.variants import as_variant
+from proxy.posting import Log, Posting
 from proxy.reasons import Why
 from proxy.recording import State
 from proxy.replying import Replying
 from proxy.tasks import Tasks
-
-
-class Standing(Protocol):
-    """The journal: None when no purge after its fetch began matches the entry."""
-
-    def ended(self, entry: Entry) -> float | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +38,7 @@ class Flying:
     def __init__(
         self,
         fetching: Fetching,
-        standing: Standing,
+        standing: Log,
         uncacheable: Lately[Why],
         tasks: Tasks,
         patience: Patience,
@@ -52,6 +48,7 @@ class Flying:
         self.flights: Flights[Landing] = Flights()
         self.waiting = 0  # requests that wait for a landing
         self.patience = patience
+        self.posting = Posting(fetching, standing, tasks, replying)
         self._fetching = fetching
         self._standing = standing
         self._uncacheable = uncacheable
@@ -179,8 +176,9 @@ class Flying:
     def _shares(self, visit: Visit, entry: Entry) -> bool:
         """Whether the answer to another's request may answer this one too: not purged meanwhile, the same variant,
         and reusable by the same judgement as a stored one."""
-        variant = Variant(entry.variant, entry.vary, entry.received_at)
-        if self._standing.ended(entry) is not None or Choice(visit.request, visit.rule)((variant,)) is None:
+        if self._standing.ended(entry) is not None:
+            return False
+        if Choice(visit.request, visit.rule)((as_variant(entry),)) is None:
             return False
         found = Found(entry, Tier.MEMORY)
         return isinstance(judge_reuse(visit.request, found, visit.rule, self._clock()), Serve)
@@ -198,7 +196,7 @@ class Flying:
                 if owner is not trip:
                     if head.status < 500:
                         return None
-                    return self._landed_failed(visit, trip, Failed(in_trouble(head.status), head.status), outcome)
+                    return self._landed_failed(visit, trip, Failed.of(head.status), outcome)
                 give_back(trip.found)
                 outcome.stored_why, outcome.origin_ttl = skip.why, skip.origin_ttl
                 outcome.upstream_seconds = landing.seconds

@@ -14,6 +14,7 @@ from proxy.everywhere import Everywhere
 from proxy.fetching import Fetching
 from proxy.flight import Lately
 from proxy.flying import Flying
+from proxy.gathering import Gathering
 from proxy.insight.inventory import Inventory
 from proxy.invalidation.purges import Purger, PurgeRequest
 from proxy.invalidation.records import Kind, PathPattern, url_name
@@ -22,9 +23,11 @@ from proxy.observe.counters import Counters
 from proxy.observe.figures import Figures
 from proxy.observe.logs import LineWriter
 from proxy.outcome import Tier
+from proxy.passes import Passes
 from proxy.pipeline import Pipeline
 from proxy.place import Common, Place
 from proxy.policy.keys import Keyed, derive, url_forms
+from proxy.ranging import Ranging
 from proxy.reasons import Why
 from proxy.replying import Replying
 from proxy.rules import RuleTable
@@ -97,15 +100,17 @@ class Gateway:
         settings, memory = self.settings, self.tiers.memory
         uncacheable: Lately[Why] = Lately(settings.flight.uncacheable, self._clock)
         self.routes = building.routes(settings, self.name, self.counters.upstream, self._clock)
+        sharing = self.tiers.sharing
+        passes = sharing.passes if sharing is not None else Passes(None, self._clock)
         self.fetching = Fetching(
             self.routes,
-            self.tiers.tiered,
+            self.tiers.shelf,
             self.journal,
             self.tiers.record,
             uncacheable,
             self._outdate,
             self._clock,
-            self.tiers.sharing.passes if self.tiers.sharing is not None else None,
+            passes,
         )
         replying = Replying(self.name, settings.observe.server_timing)
         self.flying = Flying(
@@ -117,11 +122,24 @@ class Gateway:
             replying,
             self._clock,
         )
+        self.ranging = Ranging(
+            self.routes,
+            self.tiers.parts,
+            Gathering(self.tiers.parts, self.tiers.shelf, self.tiers.record, self.tasks),
+            self.journal,
+            passes,
+            Lately(settings.flight.uncacheable, self._clock),
+            self.tasks,
+            settings.flight.wait,
+            replying,
+            self._clock,
+        )
         self.pipeline = Pipeline(
             table=RuleTable(*compile_rules(settings)),
             shelves=self.tiers.tiered,
             routes=self.routes,
             flying=self.flying,
+            ranging=self.ranging,
             invalidate=self._invalidate,
             replying=replying,
             key_body=settings.limits.key_body,
@@ -227,7 +245,7 @@ class Gateway:
 
     async def sweep(self) -> int:
         """Reclaim what nobody can want any more; how many entries went."""
-        return await self.tiers.tiered.sweep()
+        return self.tiers.parts.sweep() + await self.tiers.tiered.sweep()
 
     async def _sweep_for_ever(self) -> None:
         while True:
@@ -242,7 +260,7 @@ class Gateway:
     @property
     def waiting(self) -> int:
         """How many requests wait for flights to land."""
-        return self.flying.waiting
+        return self.flying.waiting + self.ranging.waiting
 
     async def _take(self) -> tuple[Counters, Figures]:
         """What was counted in the whole instance, and how things stand."""
@@ -266,19 +284,20 @@ class Gateway:
             self.routes = routes
         self.pipeline.change(table, self.routes, settings.limits.key_body)
         self.fetching.change(self.routes)
+        self.ranging.change(self.routes, settings.flight.wait)
         self.flying.patience = building.patience(settings)
         logging.getLogger().setLevel(settings.log.level.upper())
         self._live = settings
 
     async def _invalidate(
         self, named: tuple[tuple[str, str], ...], patterns: tuple[str, ...], tags: tuple[str, ...]
-    ) -> None:
+    ) -> tuple[int, ...]:
         wanted = {
             Kind.URL: tuple(url_name(host, target) for host, target in named),
             Kind.PATTERN: patterns,
             Kind.TAG: tags,
         }
-        await self.purger.invalidate([PurgeRequest(kind, names) for kind, names in wanted.items() if names])
+        return await self.purger.invalidate([PurgeRequest(kind, names) for kind, names in wanted.items() if names])
 
     async def _outdate(self, entry: Entry) -> None:
         await self.purger.invalidate([PurgeRequest(Kind.KEY, (entry.key,))])
@@ -292,6 +311,7 @@ class Gateway:
         if tier is None:
             kind, names = (Kind.ALL, ()) if pattern is None else (Kind.PATTERN, (pattern,))
             receipt = await self.purger.purge(PurgeRequest(kind, names))
+        self.tiers.parts.clear(tier)
         return Cleared(await self.everywhere.clear(tier, pattern), receipt)
 
     async def _drop(self, kind: Kind, names: Sequence[str]) -> None:

@@ -1,14 +1,16 @@
 """Who wants an answer fetched, and what a fetch can bring: the words between who shares fetches and who makes them."""
 
 from dataclasses import dataclass
+from typing import Self
 
-from proxy.entry import Entry, Found, Position
-from proxy.errors import UpstreamError
+from proxy.entry import BytesBody, Entry, Found, Position
+from proxy.errors import Fault, UpstreamError
 from proxy.message import Fields, Head, Request
 from proxy.policy.identity import uncovered
 from proxy.policy.keys import Keyed
 from proxy.policy.reuse import Fetch
 from proxy.policy.storing import Keep, Skip
+from proxy.policy.tags import tags_of
 from proxy.recording import Reader, Recording
 from proxy.replying import Fate
 from proxy.rules import Rule
@@ -100,6 +102,17 @@ class Failed:
     error: UpstreamError
     status: int | None = None  # what the origin said, if it spoke
 
+    @classmethod
+    def of(cls, status: int) -> Self:
+        """What those are told whose fetch somebody else made and who may not have its 5xx answer."""
+        fault = {503: Fault.UNAVAILABLE, 504: Fault.GATEWAY_TIMEOUT}.get(status, Fault.ERROR)
+        return cls(UpstreamError(fault, f"the origin answered {status}"), status)
+
+    @classmethod
+    def unasked(cls) -> Self:
+        """A 304 that nobody asked for."""
+        return cls(UpstreamError(Fault.FRAMING, "the origin answered 304 to an unconditional request"))
+
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
@@ -109,3 +122,23 @@ class Arrived:
 
 
 Landing = Kept | Confirmed | Skipped | Failed | Arrived
+
+
+def made(visit: Visit, head: Head, keep: Keep, start: Start) -> Entry:
+    """What is stored of an answer that is kept, all but its body."""
+    return Entry(
+        hash=visit.keyed.hash,
+        parts=visit.keyed.parts,
+        status=head.status,
+        phrase=head.phrase,
+        fields=head.fields.without(keep.withheld) if keep.withheld else head.fields,
+        requested_at=head.requested_at,
+        received_at=head.received_at,
+        keep_until=keep.keep_until,
+        body=BytesBody(b""),
+        vary=keep.vary,
+        rule=visit.rule.name,
+        tags=tags_of(visit.rule, visit.request, visit.keyed, head.fields, visit.content).kept,
+        position=start.position,
+        fence=start.fence,
+    )

@@ -1,6 +1,7 @@
 """The story of one request, from arrival to reply. Judgement is asked here and obeyed here; nothing is decided here.
 
 rule -> key -> memory -> (redis, file) -> fresh: serve | stale in its window: serve and refresh behind
+                                        | a range, and nothing whole to confirm: what is held in parts (`ranging`)
                                         | else: fly with whoever fetches the same already, or lead
 """
 
@@ -24,6 +25,7 @@ from proxy.policy.own_answers import own_answer
 from proxy.policy.renewal import FallBack, judge_renewal
 from proxy.policy.reuse import Choice, Fetch, Serve, ServeStale, judge_reuse, only_if_cached
 from proxy.policy.storing import barred
+from proxy.ranging import Ranging
 from proxy.reasons import Why
 from proxy.redis.budget import one_budget
 from proxy.replying import Replying
@@ -49,8 +51,9 @@ class Shelves(Protocol):
 
 _OUTSIDE = "This path could be read as one outside of what is served here."
 
-# The purges that a successful unsafe request causes: (host, target)s, patterns, tags. They hold when it returns.
-Invalidate = Callable[[tuple[tuple[str, str], ...], tuple[str, ...], tuple[str, ...]], Awaitable[None]]
+# The purges that a successful unsafe request causes: (host, target)s, patterns, tags. They hold when it returns the
+# numbers of their records.
+Invalidate = Callable[[tuple[tuple[str, str], ...], tuple[str, ...], tuple[str, ...]], Awaitable[tuple[int, ...]]]
 
 
 class Pipeline:
@@ -64,6 +67,7 @@ class Pipeline:
         shelves: Shelves,
         routes: Routes,
         flying: Flying,
+        ranging: Ranging,
         invalidate: Invalidate,
         replying: Replying,
         key_body: int,
@@ -75,6 +79,7 @@ class Pipeline:
         self._shelves = shelves
         self._routes = routes
         self._flying = flying
+        self._ranging = ranging
         self._invalidate = invalidate
         self._reply = replying
         self._key_body = key_body
@@ -146,7 +151,8 @@ class Pipeline:
         """Ask for this client alone. `looked`: what was found before; where it may, it stands in for a failure."""
         visit, found, decision = looked or (None, None, _NOT_LOOKED)
         spare, ttl = found if decision.fallback else None, decision.ttl
-        began = self._clock()
+        began, posting = self._clock(), self._flying.posting
+        start = await posting.begin(request)
         try:
             answer = await self._routes.send(request, rule, visit.keyed.target if visit is not None else None)
         except UpstreamError as error:
@@ -167,7 +173,10 @@ class Pipeline:
             give_back(found)
         try:
             if unsafe(request.method):
-                await self._invalidated(request, answer.head.status, invalidated_urls(request, answer.head))
+                offer = posting.offer(request, rule, answer, start, self.table)
+                own = await self._invalidated(request, answer.head.status, invalidated_urls(request, answer.head))
+                if (reply := posting.keep(request, rule, offer, own, outcome)) is not None:
+                    return reply
         except BaseException:
             await answer.close()
             raise
@@ -176,7 +185,7 @@ class Pipeline:
     def _stale(self, request: Request, rule: Rule, found: Found, outcome: Outcome, ttl: float) -> Reply:
         return self._reply.stale(request, rule, found, outcome, ttl, current_age(found.entry, self._clock()))
 
-    async def _invalidated(self, request: Request, status: int, urls: tuple[tuple[str, str], ...]) -> None:
+    async def _invalidated(self, request: Request, status: int, urls: tuple[tuple[str, str], ...]) -> tuple[int, ...]:
         patterns: set[str] = set()
         tags: set[str] = set()
         if status < 400:
@@ -185,7 +194,8 @@ class Pipeline:
                 patterns.update(more_patterns)
                 tags.update(more_tags)
         if urls or patterns or tags:
-            await self._invalidate(urls, tuple(sorted(patterns)), tuple(sorted(tags)))
+            return await self._invalidate(urls, tuple(sorted(patterns)), tuple(sorted(tags)))
+        return ()
 
     def _refuse(self, request: Request, rule: Rule, status: int, why: Why, text: str) -> Reply:
         return self._reply.own(request, rule, own_answer(status, why, text), Outcome(Verdict.BYPASS, why, rule.name))
@@ -201,6 +211,8 @@ class Pipeline:
         spent[Tier.MEMORY] = self._timer() - began
         decision = judge_reuse(request, found, rule, visit.arrived, others=choice.others)
         if isinstance(decision, Fetch):
+            if _wants_part(request) and (reply := self._ranging.held(visit, found, spent)) is not None:
+                return reply
             with one_budget():
                 return await self._beyond(visit, found, choice, spent)
         return await self._decided(visit, found, decision, spent)
@@ -254,6 +266,9 @@ class Pipeline:
             outcome = Outcome(Verdict.MISS, Why.ONLY_IF_CACHED, rule.name, visit.keyed.hash)
             return self._reply.own(request, rule, own_answer(504, Why.ONLY_IF_CACHED, "Not in store."), outcome)
         alone = _asked_of_the_origin_alone(request, decision)
+        if alone is Why.PARTIAL and not decision.fallback:
+            give_back(found)
+            return await self._ranging.fetch(visit, outcome)
         ranged = "range" in request.fields
         if alone is None and (found is None or ranged) and any(name in request.fields for name in NOT_WHOLE):
             alone = self._flying.lately(visit)  # it is not going to be kept: the origin may say 304 or 206 for itself
@@ -277,8 +292,12 @@ def _asked_of_the_origin_alone(request: Request, decision: Fetch) -> Why | None:
         return Why.HEAD_ONLY
     if for_the_origin(request):
         return Why.PRECONDITION
-    ranged = request.method == "GET" and "range" in request.fields
-    return Why.PARTIAL if ranged and not decision.conditional else None
+    return Why.PARTIAL if _wants_part(request) and not decision.conditional else None
+
+
+def _wants_part(request: Request) -> bool:
+    """Whether it asks for a range; with other methods that means nothing (RFC 9110 14.2)."""
+    return request.method == "GET" and "range" in request.fields
 
 
 def _newer(near: Found | None, far: Found | None) -> Found | None:

@@ -18,6 +18,7 @@ from proxy.settings.model import Settings
 from proxy.store import Store
 from proxy.store.guarded import Guarded, Health, Unpaced
 from proxy.store.memory import MemoryStore
+from proxy.store.parts import Beside, Parts, Room
 from proxy.store.tiered import Tiered
 from proxy.tasks import Tasks
 
@@ -25,6 +26,8 @@ _log = logging.getLogger("cachegate")
 
 WARMING = 5.0  # seconds that a start may take for it
 AT_ONCE = 64  # answers that are read together
+PARTS_SHARE = 16  # parts of answers may take one in sixteen of memory's bounds beside it, ...
+SPOOL_SHARE = 2  # ... and half of what recordings may take on disk
 
 
 class Tiers:
@@ -49,6 +52,24 @@ class Tiers:
             self.all[Tier.FILE] = Guarded(far_store, "file", self._file_changed, clock=time.monotonic)
         far = [(tier, store) for tier, store in self.all.items() if tier is not Tier.MEMORY]
         self.tiered = Tiered(self.memory, far, place.journal, clock=clock, spawn=self._promote, blind=place.blind)
+        self.parts = self._parts(clock)
+        self.shelf = Beside(self.tiered, self.parts)
+
+    def _parts(self, clock: Callable[[], float]) -> Parts:
+        """Room for answers of which only parts are held, beside the tiers that will have them whole."""
+        memory, file = self._settings.memory, self._settings.file
+        spool = self.file.directory.spool_max // SPOOL_SHARE if self.file is not None else 0
+        return Parts(
+            near=Room(memory.max_object, memory.max_bytes // PARTS_SHARE) if memory.on else Room(),
+            far=Room(file.max_object, spool) if self.file is not None else Room(),
+            entries=max(1, memory.max_entries // PARTS_SHARE),
+            variants=self._settings.limits.variants,
+            directory=lambda: self.file.directory if self.file is not None else None,
+            standing=self._journal,
+            put=self.tiered.put,
+            clock=clock,
+            blind=lambda: self.tiered.blind,
+        )
 
     async def open(self) -> None:
         """Take the cache directory, and begin to reach Redis. A directory that cannot be used is one line in the log
@@ -110,6 +131,7 @@ class Tiers:
         return entry
 
     async def close(self) -> None:
+        self.parts.clear()
         await self.tiered.close()
         if self.sharing is not None:
             await self.sharing.close()

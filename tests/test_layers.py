@@ -17,9 +17,9 @@ rules
 policy.fields policy.json_form
 policy.cache_control policy.graphql_form
 policy.keys policy.freshness policy.conditional policy.ranges policy.vary policy.identity
-policy.tags
+policy.tags policy.variants
 policy.reuse policy.storing policy.renewal policy.forwarding policy.cache_status policy.invalidating
-policy.presenting
+policy.presenting policy.parts
 policy
 tasks
 flight recording
@@ -80,6 +80,8 @@ store.codec store.eviction
 store.packing
 store.redis_record store.redis_lua store.redis_walk
 store.memory store.spool store.redis store.guarded store.backlog
+store.sheet
+store.parts
 store.file_shared
 store.file
 store.file_keeper
@@ -88,7 +90,11 @@ insight insight.inventory insight.rule_tests
 replying
 landing passes
 fetching
+posting
 flying
+splicing gathering
+completing
+ranging
 pipeline
 server.peers server.replies server.interim server.uploads server.access_log server.tunnel
 server.requests

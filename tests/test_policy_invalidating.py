@@ -1,8 +1,10 @@
 """What unsafe requests make invalid: RFC 9111 4.4, RFC 9110 4.3.1, 9.2.1; row 51."""
 
+from dataclasses import replace
+
 import pytest
 
-from proxy.policy.invalidating import invalidated_urls, rule_targets, unsafe
+from proxy.policy.invalidating import answered_get, invalidated_urls, rule_targets, unsafe
 from tests.support.asking import ask
 from tests.support.judged import Told, answer, ruled
 
@@ -35,6 +37,30 @@ def test_unsafe(method: str, expected: bool) -> None:
 def test_the_target(method: str, status: int, expected: bool) -> None:
     urls = invalidated_urls(ask("/a/b?x=1", method=method), answer(status=status))
     assert urls == ((OWN,) if expected else ())
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "located", "serves"),
+    [
+        ("POST", 200, ["/a?q=1"], True),
+        ("POST", 200, ["?q=1"], True),
+        ("POST", 200, ["HTTP://API.example.com:80/a?q=1#here"], True),
+        ("POST", 200, ["/x/../a?q=1"], True),
+        ("POST", 200, ["https://api.example.com/a?q=1"], False),
+        ("POST", 200, ["/a"], False),
+        ("POST", 200, [], False),
+        ("POST", 200, ["/a?q=1", "/a?q=1"], False),
+        ("POST", 201, ["/a?q=1"], False),
+        ("PUT", 200, ["/a?q=1"], False),
+        ("GET", 200, ["/a?q=1"], False),
+    ],
+)
+def test_a_post_that_answers_a_get(method: str, status: int, located: list[str], serves: bool) -> None:
+    """RFC 9110 9.3.3, 8.7."""
+    request = ask("/a?q=1", ("Accept", "a/b"), method=method, content=3)
+    asked = answered_get(request, answer(*(("Content-Location", each) for each in located), status=status))
+    assert (asked == replace(request, method="GET", body=None)) is serves
+    assert serves or asked is None
 
 
 @pytest.mark.parametrize("name", ["Location", "Content-Location"])

@@ -5,7 +5,7 @@ A response is shared with another client only if `judge_storing` said `Keep`: th
 import pytest
 
 from proxy.message import Framing, Head
-from proxy.policy.storing import Keep, Skip, judge_size, judge_storing, may_replace, outdates
+from proxy.policy.storing import Keep, Skip, judge_posted, judge_size, judge_storing, may_replace, outdates
 from proxy.policy.vary import ABSENT
 from proxy.reasons import Why
 from proxy.rules import Mode, Rule
@@ -39,6 +39,21 @@ def why(head: Head, *asked: Told, rule: Rule = ORIGIN, method: str = "GET") -> s
 )
 def test_methods(method: str, rule: Rule, expected: str) -> None:
     assert why(answer(FRESH60), rule=rule, method=method) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "rule", "expected"),
+    [
+        pytest.param([cc("max-age=9")], ORIGIN, "stored", id="9110 9.3.3 explicit"),
+        pytest.param([cc("max-age=0"), ("ETag", '"1"')], ORIGIN, "stored", id="9110 9.3.3 explicit, to be validated"),
+        pytest.param([("Last-Modified", date(-1000))], ORIGIN, "no-freshness", id="9110 9.3.3 no heuristics"),
+        pytest.param([("ETag", '"1"')], TTL60, "no-freshness", id="9110 9.3.3 a rule's ttl is not the origin's word"),
+        pytest.param([cc("max-age=9")], ruled(ttl=60, override=True), "stored", id="nor does an override hide it"),
+        pytest.param([cc("max-age=9, private")], ORIGIN, "private", id="what may not be stored"),
+    ],
+)
+def test_an_answer_to_post_for_a_get(fields: list[Told], rule: Rule, expected: str) -> None:
+    assert judge_posted(get(), answer(*fields), rule, T).why.word == expected
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,17 @@ from hypothesis import strategies as st
 from proxy.entry import Variant, variant_id
 from proxy.message import Fields
 from proxy.policy.reuse import Choice
-from proxy.policy.vary import ABSENT, accepts_coding, preferred_coding, vary_names, vary_value, vary_values
+from proxy.policy.variants import as_variant
+from proxy.policy.vary import (
+    ABSENT,
+    accepts_coding,
+    preferred_coding,
+    vary_names,
+    vary_value,
+    vary_values,
+)
 from proxy.rules import Rule
-from tests.support.judged import ORIGIN, Told, get, ruled
+from tests.support.judged import ORIGIN, T, Told, date, get, ruled, stored
 
 AS_SENT = ruled(normalise_encoding=False)
 
@@ -146,8 +154,8 @@ def test_accepts_coding(accept: str | None, content: str, readable: bool) -> Non
     assert accepts_coding(accept, content) is readable
 
 
-def variant(id: str, at: float, *vary: Told) -> Variant:
-    return Variant(id, vary, at)
+def variant(id: str, at: float, *vary: Told, dated: float = 0) -> Variant:
+    return Variant(id, vary, at, dated)
 
 
 @pytest.mark.parametrize(
@@ -164,13 +172,74 @@ def variant(id: str, at: float, *vary: Told) -> Variant:
         pytest.param(
             [variant("a", 2, ("foo", "x")), variant("b", 1, ("bar", ABSENT))], "a", False, id="4 newest first"
         ),
-        pytest.param([variant("", 9), variant("a", 1, ("foo", "x"))], "a", False, id="4.1 one that forgot its Vary"),
+        pytest.param(
+            [variant("a", 2, ("foo", "x"), dated=1), variant("b", 1, ("bar", ABSENT), dated=2)],
+            "b",
+            False,
+            id="4 the newest by Date, not by arrival",
+        ),
+        pytest.param(
+            [variant("a", 2, ("foo", "x"), dated=3), variant("b", 1, ("bar", ABSENT), dated=3)],
+            "a",
+            False,
+            id="4 of one second the one that came last",
+        ),
+        pytest.param(
+            [variant("", 9, dated=9), variant("a", 1, ("foo", "x"))], "a", False, id="4.1 one that forgot its Vary"
+        ),
     ],
 )
 def test_choice(variants: list[Variant], chosen: str | None, others: bool) -> None:
     choice = Choice(get(("Foo", "x")), ORIGIN)
     assert choice(variants) == chosen
     assert choice.others is others
+
+
+@pytest.mark.parametrize(
+    ("told", "dated_at"),
+    [([("Date", date(-9))], T - 9), ([("Date", date(9))], T + 9), ([("Date", "soon")], T), ([], T)],
+)
+def test_the_date_by_which_variants_are_chosen(told: list[Told], dated_at: float) -> None:
+    assert as_variant(stored(*told, vary=(("foo", "x"),))).dated_at == dated_at
+
+
+VARIED = (("foo", "x"),)
+
+
+@pytest.mark.parametrize(
+    ("asked", "liked", "other"),
+    [
+        pytest.param(("Accept-Language", "de, en;q=0.5"), ("Content-Language", "de"), ("Content-Language", "en")),
+        pytest.param(("Accept-Language", "en;q=0.5, de"), ("Content-Language", "de-CH"), ("Content-Language", "en")),
+        pytest.param(
+            ("Accept-Language", "en, de-ch;q=0.1"), ("Content-Language", "en, fr"), ("Content-Language", "de")
+        ),
+        pytest.param(("Accept-Language", "*;q=0.2, fr;q=0"), ("Content-Language", "de"), ("Content-Language", "fr")),
+        pytest.param(("Accept", "a/b;q=0.5, a/c"), ("Content-Type", "a/c; x=y"), ("Content-Type", "a/b")),
+        pytest.param(("Accept", "a/*, a/b;q=0.1, */*;q=0.5"), ("Content-Type", "A/C"), ("Content-Type", "a/b")),
+        pytest.param(("Accept", "a/b;x=y; q=0.1 ;z, */*;q=0.2"), ("Content-Type", "c/d"), ("Content-Type", "a/b")),
+        pytest.param(("Accept-Encoding", "gzip, br;q=0.5"), ("Content-Encoding", "x-gzip"), ("Content-Encoding", "br")),
+        pytest.param(("Accept-Encoding", "gzip;q=0.1"), ("Content-Encoding", "gzip"), ("X", "identity")),
+        pytest.param(("Accept-Encoding", "identity, gzip;q=0.9"), ("X", "identity"), ("Content-Encoding", "gzip")),
+    ],
+)
+@pytest.mark.parametrize("later", [-1, 1])
+def test_the_preferred_of_those_that_fit(asked: Told, liked: Told, other: Told, later: int) -> None:
+    """RFC 9111 4.1; RFC 9110 12.5.1, 12.5.3, 12.5.4; RFC 4647 3.4."""
+    one, two = stored(liked, vary=VARIED), stored(other, vary=(*VARIED, ("bar", ABSENT)), at=T + later)
+    assert Choice(get(("Foo", "x"), asked), ORIGIN)([as_variant(one), as_variant(two)]) == one.variant
+    plain = as_variant(stored(liked))
+    assert Choice(get(("Foo", "x"), asked), ORIGIN)([as_variant(two), plain]) == two.variant
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [(), (("Accept-Language", "de;x"),), (("Accept-Language", "de, fr"),), (("Accept", ""),), (("Accept", "a/*"),)],
+)
+def test_without_a_preference_the_newest(asked: tuple[Told, ...]) -> None:
+    one = stored(("Content-Language", "de"), ("Content-Type", "a/b"), vary=VARIED)
+    two = stored(("Content-Language", "fr"), ("Content-Type", "a/c"), vary=(*VARIED, ("bar", ABSENT)), at=T + 1)
+    assert Choice(get(("Foo", "x"), *asked), ORIGIN)([as_variant(one), as_variant(two)]) == two.variant
 
 
 def test_choice_remembers_what_the_near_tier_said() -> None:

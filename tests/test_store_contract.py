@@ -202,7 +202,9 @@ async def test_nothing_there(store: Store) -> None:
 
 
 async def test_select_sees_all_variants_once_and_its_word_counts(store: Store) -> None:
-    german, french = entry(vary=language("de"), received_at=NOW + 1), entry(body=b"fr", vary=language("fr"))
+    dated = Fields.of(("Date", "Tue, 14 Nov 2023 22:00:00 GMT"), ("Content-Language", "de"))
+    german = entry(vary=language("de"), received_at=NOW + 1, fields=dated)
+    french = entry(body=b"fr", vary=language("fr"))
     await store.put(german)
     await store.put(french)
     asked = []
@@ -214,7 +216,14 @@ async def test_select_sees_all_variants_once_and_its_word_counts(store: Store) -
     found = await store.get(german.hash, select)
     assert found is not None
     assert await content(found) == b"fr"
-    assert asked == [sorted(Variant(e.variant, e.vary, e.received_at) for e in (german, french))]
+    assert asked == [
+        sorted(
+            [
+                Variant(german.variant, german.vary, NOW + 1, NOW - 800, (("accept-language", "de"),)),
+                Variant(french.variant, french.vary, NOW, NOW, (("accept", "text/plain"),)),
+            ]
+        )
+    ]
 
 
 async def test_a_select_that_wants_none_gets_none(store: Store) -> None:

@@ -157,7 +157,7 @@ async def test_lines_of_an_index_that_are_not_ours_go() -> None:
             return one.variant
 
         assert await store.get(one.hash, select) is not None
-        assert seen == [Variant(one.variant, one.vary, NOW)]
+        assert seen == [Variant(one.variant, one.vary, NOW, NOW, (("accept", "text/plain"),))]
         assert store.poisoned == 1
         assert set(await redis.command("HKEYS", index)) == {one.variant.encode(), b"fence"}
 

@@ -185,9 +185,9 @@ class Purger:
         self._forget_old_receipts()
         return receipt
 
-    async def invalidate(self, requests: Iterable[PurgeRequest]) -> None:
+    async def invalidate(self, requests: Iterable[PurgeRequest]) -> tuple[int, ...]:
         """Apply purges that no operator asked for: nothing is counted and there are no receipts. They hold at once,
-        and outlive this process when this returns."""
+        and outlive this process when this returns; the numbers of their records."""
         purges = [
             Purge(secrets.token_hex(8), each.kind, self._names(each), each.soft, self._clock(), self._log.instance)
             for each in requests
@@ -196,6 +196,7 @@ class Purger:
         for purge in purges:
             self._on_purge(purge)
         await asyncio.gather(*(each.kept for each in applied))
+        return tuple(each.number for each in applied)
 
     async def receipt(self, id: str) -> Receipt | None:
         """A receipt again, for RECEIPT_LIFE seconds."""

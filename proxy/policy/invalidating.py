@@ -1,5 +1,6 @@
-"""What a successful unsafe request makes invalid (RFC 9111 4.4, and a rule's `invalidates`)."""
+"""What a successful unsafe request makes invalid (RFC 9111 4.4, and a rule's `invalidates`), and what it leaves."""
 
+from dataclasses import replace
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from proxy.message import Head, Request
@@ -29,6 +30,17 @@ def invalidated_urls(request: Request, head: Head) -> tuple[tuple[str, str], ...
             if target is not None:
                 urls[request.host, target] = None
     return tuple(urls)
+
+
+def answered_get(request: Request, head: Head) -> Request | None:
+    """The GET that the answer to a POST may serve later too: the target's new representation, by the word of its
+    Content-Location; None when it is no such answer (RFC 9110 9.3.3, 8.7)."""
+    if request.method != "POST" or head.status != 200:
+        return None
+    located = [_same_origin(request, reference) for reference in head.fields.lines("content-location")]
+    if located != [request.target]:
+        return None
+    return replace(request, method="GET", body=None)
 
 
 def _same_origin(request: Request, reference: str) -> str | None:

@@ -7,6 +7,7 @@ from proxy.outcome import Outcome
 from proxy.policy import cache_status
 from proxy.policy.conditional import METADATA, client_condition, not_modified_fields
 from proxy.policy.fields import http_date
+from proxy.policy.forwarding import response_fields, upgrade_required
 from proxy.policy.ranges import Part, Pieces, Several, Unsatisfiable, client_range, content_range, length, multipart
 from proxy.reasons import Why
 from proxy.rules import Rule
@@ -128,6 +129,11 @@ def server_timing(outcome: Outcome) -> str:
     if outcome.upstream_seconds is not None:
         told.append(("upstream", outcome.upstream_seconds))
     return ", ".join(f"{name};dur={seconds * 1000:.3f}" for name, seconds in told)
+
+
+def end_to_end(head: Head) -> Fields:
+    """What everybody past us may know of an answer's fields."""
+    return dated(head, response_fields(head.fields)).plus(*upgrade_required(head))
 
 
 def dated(head: Head, fields: Fields) -> Fields:

@@ -9,6 +9,7 @@ from proxy.policy.cache_control import SILENT, Directives, asked
 from proxy.policy.conditional import for_the_origin, validators
 from proxy.policy.freshness import Lifetime, current_age, lifetime, windows
 from proxy.policy.identity import uncovered
+from proxy.policy.variants import rank
 from proxy.policy.vary import accepts_coding, negotiates, vary_value, vary_values
 from proxy.reasons import Why
 from proxy.rules import Rule
@@ -81,7 +82,7 @@ def only_if_cached(request: Request, rule: Rule) -> bool:
 
 
 class Choice:
-    """Picks the stored variant that fits a request, the newest of several (RFC 9111 4.1); a `Select`.
+    """Picks the stored variant that fits a request, of several the one that suits it best (RFC 9111 4.1); a `Select`.
 
     `others` tells after the calls whether one of them saw variants of which none fitted.
     """
@@ -95,16 +96,14 @@ class Choice:
         self.others = False
 
     def __call__(self, variants: Iterable[Variant]) -> str | None:
-        best: Variant | None = None
-        seen = False
-        for variant in variants:
-            seen = True
-            if (not variant.vary or self._fits(variant.vary)) and (best is None or _better(variant, best)):
-                best = variant
-        if best is None:
-            self.others = self.others or seen
+        seen = list(variants)
+        fitting = [variant for variant in seen if not variant.vary or self._fits(variant.vary)]
+        if not fitting:
+            self.others = self.others or bool(seen)
             return None
-        return best.id
+        if len(fitting) == 1:
+            return fitting[0].id
+        return max(fitting, key=lambda variant: rank(variant, self._fields)).id
 
     def _fits(self, vary: Pairs) -> bool:
         for name, value in vary:
@@ -114,11 +113,6 @@ class Choice:
             if own != value:
                 return False
         return True
-
-
-def _better(a: Variant, b: Variant) -> bool:
-    """An answer that forgot its Vary steps back behind those that have one (RFC 9111 4.1); then the newer wins."""
-    return (bool(a.vary), a.received_at) > (bool(b.vary), b.received_at)
 
 
 # -- judge_reuse, in the order of its questions ------------------------------------------------------------------------

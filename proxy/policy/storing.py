@@ -36,7 +36,7 @@ class Skip:
 
 Storing = Keep | Skip
 
-# Statuses whose caching is specified and implemented here (RFC 9111 3): 206 is not kept in parts, 304 is no answer.
+# Statuses whose caching is specified and implemented here (RFC 9111 3); 206 is judged by `policy.parts`.
 UNDERSTOOD = frozenset(
     {200, 201, 202, 203, 204, 205, 300, 301, 302, 303, 305, 307, 308}
     | set(range(400, 418))
@@ -74,6 +74,15 @@ def judge_storing(request: Request, head: Head, rule: Rule, now: float) -> Stori
         origin_ttl=life.origin,
         withheld=life.said.withheld,
     )
+
+
+def judge_posted(request: Request, head: Head, rule: Rule, now: float) -> Storing:
+    """As `judge_storing`, of an answer to a POST that says it is one to `request`, a GET: only with explicit freshness
+    of the origin's (RFC 9110 9.3.3)."""
+    storing = judge_storing(request, head, rule, now)
+    if isinstance(storing, Keep) and not lifetime(head.fields, head.status, rule, head.received_at, own=True).explicit:
+        return Skip(Why.NO_FRESHNESS, storing.origin_ttl)
+    return storing
 
 
 def barred(request: Request, rule: Rule) -> Why | None:

@@ -84,7 +84,7 @@ def negotiates(rule: Rule) -> bool:
 def preferred_coding(accept_encoding: str | None) -> str:
     """The one coding of `CODINGS`, or identity, that a client likes best (RFC 9110 12.5.3). It is what variants are
     told apart by and what the origin is asked for: one without the other would give a client what it cannot read."""
-    weights = _coding_weights(accept_encoding or "")
+    weights = coding_weights(accept_encoding or "")
     rest = weights.get("*", 0.0)
     best = max(CODINGS, key=lambda coding: weights.get(coding, rest))  # the first of equals
     weight = weights.get(best, rest)
@@ -95,15 +95,16 @@ def accepts_coding(accept_encoding: str | None, content_encoding: str) -> bool:
     """Whether a client that sent this Accept-Encoding can read content of these codings (RFC 9110 12.5.3)."""
     if accept_encoding is None:
         return True
-    weights = _coding_weights(accept_encoding)
-    codings = members(_modern(content_encoding))
+    weights = coding_weights(accept_encoding)
+    codings = members(modern(content_encoding))
     return all(weights.get(coding, weights.get("*", float(coding == "identity"))) > 0 for coding in codings)
 
 
-def _coding_weights(accept_encoding: str) -> dict[str, float]:
-    return weighted(_modern(accept_encoding)) or {}
+def coding_weights(accept_encoding: str) -> dict[str, float]:
+    """What an Accept-Encoding names, with weights; nothing when it is junk."""
+    return weighted(modern(accept_encoding)) or {}
 
 
-def _modern(codings: str) -> str:
+def modern(codings: str) -> str:
     """RFC 9110 8.4.1: in any case, and two of them under their old names too."""
     return codings.lower().replace("x-gzip", "gzip").replace("x-compress", "compress")

@@ -8,8 +8,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from proxy.entry import Entry, Select, Variant
+from proxy.entry import Entry, Select
 from proxy.errors import StoreError
+from proxy.policy.variants import as_variant
 from proxy.store import codec
 from proxy.store.codec import HEADER, BadRecord, Header
 from proxy.store.eviction import Name, policy
@@ -146,7 +147,7 @@ class FileStore:
     async def _first_meeting(self, record: Record, select: Select) -> Entry | None:
         """A lone record from before a restart: it is read whole, since what `select` wants to know lies in it."""
         entry = await self._fetch(record)
-        if entry is None or select([_variant(entry)]) == entry.variant:
+        if entry is None or select([as_variant(entry)]) == entry.variant:
             return entry
         entry.body.close()
         return None
@@ -294,10 +295,6 @@ class FileStore:
         task.add_done_callback(self._writes.discard)
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return task
-
-
-def _variant(entry: Entry) -> Variant:
-    return Variant(entry.variant, entry.vary, entry.received_at)
 
 
 def _drop(entry: Entry | None) -> None:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from proxy.entry import Entry, Variant
+from proxy.policy.variants import as_variant
 from proxy.store.file_body import Proof
 from proxy.store.file_dir import Directory, Seen
 from proxy.store.shelves import Shelves, hash_of
@@ -38,7 +39,7 @@ class Record:
 
     def learn(self, entry: Entry) -> None:
         """Take over what its head says."""
-        self.variant = Variant(entry.variant, entry.vary, entry.received_at)
+        self.variant = as_variant(entry)
         self.received_at = entry.received_at
         self.keep_until = entry.keep_until
         self.fence = entry.fence

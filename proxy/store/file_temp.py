@@ -6,9 +6,14 @@ from proxy.errors import StoreError
 from proxy.store.file_dir import Directory
 from proxy.store.file_handle import disk_errors, write_all
 
+STEP = 256 * 1024  # bytes that `seal` reads at once
+
 
 class TempFile:
-    """`size` and `sum` (CRC-32) are those of the body so far. Blocks, and has one writer; readers may be many."""
+    """`size` and `sum` (CRC-32) are those of the body so far. Blocks; readers may be many.
+
+    It has one writer who appends, or any number of them who write where they like, until one seals it.
+    """
 
     __slots__ = ("_file", "_path", "_reserve", "directory", "size", "sum")
 
@@ -29,6 +34,19 @@ class TempFile:
             write_all(fd, data, self._reserve + self.size)
         self.size += len(data)
         self.sum = crc32(data, self.sum)
+
+    def write(self, data: bytes, at: int) -> None:
+        """Put bytes where they belong, leaving holes; StoreError when the disk does not take them. They count when all
+        is there and sealed."""
+        with self._file.held() as fd, disk_errors("write"):
+            write_all(fd, data, self._reserve + at)
+
+    def seal(self, size: int) -> None:
+        """Every byte of a body of this size has been written."""
+        total = 0
+        for start in range(0, size, STEP):
+            total = crc32(self.read(start, min(start + STEP, size)), total)
+        self.size, self.sum = size, total
 
     def read(self, start: int, end: int) -> bytes:
         """Bytes [start, end) of the body."""

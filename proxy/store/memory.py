@@ -3,7 +3,8 @@
 import math
 from collections.abc import AsyncIterator, Callable
 
-from proxy.entry import Entry, Select, Variant
+from proxy.entry import Entry, Select
+from proxy.policy.variants import as_variant
 from proxy.store.eviction import Name, policy
 from proxy.store.shelves import Shelves
 
@@ -18,7 +19,7 @@ class Slot:
 
     def __init__(self, entry: Entry, now: float, until: float) -> None:
         self.entry = entry
-        self.variant = Variant(entry.variant, entry.vary, entry.received_at)
+        self.variant = as_variant(entry)
         self.stored_at = now
         self.last_access = now
         self.until = until

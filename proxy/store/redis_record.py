@@ -1,12 +1,13 @@
 """An entry as it lies in Redis: a record whose body may be packed, and a line in the index of its variants. Pure."""
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import orjson
 
-from proxy.entry import BytesBody, Entry, Variant, variant_id
+from proxy.entry import BytesBody, Entry, Pairs, Variant, variant_id
+from proxy.policy.variants import as_variant
 from proxy.store import codec
 from proxy.store.packing import PackedBody, pack, unpack
 
@@ -43,15 +44,21 @@ def opened(key: str, record: bytes, most: int) -> Entry:
 
 def described(entry: Entry) -> bytes:
     """What the index says of a variant: its time first, where a script finds it."""
-    return orjson.dumps([entry.received_at, entry.vary])
+    variant = as_variant(entry)
+    return orjson.dumps([variant.received_at, variant.vary, variant.dated_at, variant.told])
 
 
 def variant_of(id: bytes, description: bytes) -> Variant | None:
-    """None for what we did not write."""
+    """None for what we did not write. Indexes from before Dates were told have two members."""
     try:
-        received_at, pairs = orjson.loads(description)
-        vary = tuple((name + "", value + "") for name, value in pairs)
-        found = Variant(variant_id(vary), vary, float(received_at))
+        received_at, pairs, *more = orjson.loads(description)
+        dated_at, told = more or (received_at, ())
+        vary = _pairs(pairs)
+        found = Variant(variant_id(vary), vary, float(received_at), float(dated_at), _pairs(told))
     except (ValueError, TypeError):
         return None
     return found if vary and found.id.encode() == id else None
+
+
+def _pairs(found: Any) -> Pairs:
+    return tuple((name + "", value + "") for name, value in found)

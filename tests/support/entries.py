@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from proxy.entry import NOWHERE, Body, BytesBody, Entry, KeyParts, Pairs, Position, Select, Variant
 from proxy.errors import StoreError
 from proxy.message import Fields
+from proxy.policy.variants import as_variant
 
 NOW = 1_700_000_000.0
 
@@ -93,7 +94,7 @@ class DictStore:
         shelf = self.kept.get(hash)
         if not shelf:
             return None
-        wanted = select([Variant(e.variant, e.vary, e.received_at) for e in shelf.values()])
+        wanted = select([as_variant(e) for e in shelf.values()])
         return shelf.get(wanted) if wanted is not None else None
 
     async def put(self, entry: Entry) -> bool:

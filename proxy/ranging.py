@@ -1,0 +1,264 @@
+"""The story of a range of what is not held whole: cut from the parts that are held, completed by what is missing.
+
+parts -> all there: fresh: serve | stale in its window: serve, confirm behind | stale: ask whether they still hold
+      -> some missing: ask for these alone, If-Range -> of the same representation: splice and store
+      -> else, and when what came did not fit: ask what the client asked, and store what comes
+
+Who asks the same at the same time shares the answer while it comes. A part is stored once its end was proven; one that
+all its readers have left is not fetched any further.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol, assert_never
+
+from proxy.completing import Arrival, Completing, Errand
+from proxy.entry import Entry, Found, Position
+from proxy.errors import UpstreamError
+from proxy.flight import Flight, Flights, Lately
+from proxy.gathering import Gathering, Leg
+from proxy.landing import Start, Visit
+from proxy.message import Reply
+from proxy.outcome import Outcome, Tier, Verdict
+from proxy.passes import Pass, Passes
+from proxy.policy.cache_control import asked
+from proxy.policy.cache_status import forward_word
+from proxy.policy.conditional import CLIENT_CONDITIONS, NOT_WHOLE, validators
+from proxy.policy.identity import for_everybody
+from proxy.policy.parts import AsCame, Confirm, Course, Fill, judge_range
+from proxy.policy.renewal import Renewed, judge_renewal
+from proxy.policy.reuse import Choice, Serve, ServeStale, judge_reuse
+from proxy.policy.storing import judge_renewed
+from proxy.policy.variants import as_variant
+from proxy.reasons import Why
+from proxy.recording import GivenUp
+from proxy.replying import Replying
+from proxy.store.parts import Partly, Parts
+from proxy.tasks import Tasks
+from proxy.upstream.routes import Routes
+
+TURNS = 3  # in the last one nobody is waited for, and the origin is asked what the client asked
+
+
+class Journal(Protocol):
+    """What of the journal ranges need."""
+
+    def position(self) -> Position: ...
+
+    def ended(self, entry: Entry) -> float | None: ...
+
+
+class Ranging:
+    """Answers ranges. `patience`: seconds that another's answer to the same is waited for; `uncacheable` remembers
+    whose answers could not be kept lately; `clock` is wall time in seconds."""
+
+    def __init__(
+        self,
+        routes: Routes,
+        parts: Parts,
+        gathering: Gathering,
+        journal: Journal,
+        passes: Passes,
+        uncacheable: Lately[Why],
+        tasks: Tasks,
+        patience: float,
+        replying: Replying,
+        clock: Callable[[], float],
+    ) -> None:
+        self.waiting = 0  # requests that wait for another's answer
+        self._flights: Flights[Leg | None] = Flights()
+        self._routes = routes
+        self._parts = parts
+        self._completing = Completing(parts, gathering, replying, uncacheable, clock)
+        self._journal = journal
+        self._passes = passes
+        self._uncacheable = uncacheable
+        self._tasks = tasks
+        self._reply = replying
+        self._patience = patience
+        self._clock = clock
+
+    def change(self, routes: Routes, patience: float) -> None:
+        """Fetch from these services, and wait so long, from now on."""
+        self._routes, self._patience = routes, patience
+
+    # -- from what is held -----------------------------------------------------------------------------------------
+
+    def held(self, visit: Visit, whole: Found | None, spent: dict[Tier, float] | None) -> Reply | None:
+        """The reply from parts that are held, asking nobody; None when they do not answer, or `whole` came later."""
+        partly, course = self._course(visit)
+        if partly is None or (whole is not None and whole.entry.received_at >= partly.entry.received_at):
+            return None
+        match course:
+            case Serve(age, ttl, why, ahead):
+                outcome = Outcome(Verdict.HIT, why, visit.rule.name, ttl=ttl, tier_seconds=spent)
+            case ServeStale(age, ttl, why):
+                outcome, ahead = Outcome(Verdict.UPDATING, why, visit.rule.name, ttl=ttl, tier_seconds=spent), True
+            case _:
+                return None
+        if ahead:
+            self._refresh(visit, partly)
+        found = partly.taken()
+        return None if found is None else self._reply.stored(visit.request, visit.rule, found, outcome, age)
+
+    def _course(self, visit: Visit) -> tuple[Partly | None, Course]:
+        partly = self._parts.find(visit.keyed.hash, Choice(visit.request, visit.rule))
+        if partly is None:
+            return None, AsCame()
+        return partly, judge_range(visit.request, partly.found, partly.extents, visit.rule, self._clock())
+
+    # -- from the origin -------------------------------------------------------------------------------------------
+
+    async def fetch(self, visit: Visit, outcome: Outcome) -> Reply:
+        """The reply to a range that what is held does not answer by itself."""
+        for turn in range(1, TURNS + 1):
+            if (reply := self.held(visit, None, outcome.tier_seconds)) is not None:
+                return reply
+            partly, course = self._course(visit)
+            errand = _errand(visit, AsCame() if turn == TURNS else course, partly, outcome)
+            name = "" if turn == TURNS or self._alone(visit) else _name(errand)
+            flight, leads = self._flights.join(name, _joinable) if name else (Flight[Leg | None](), True)
+            reply = await (self._lead(errand, name, flight, outcome) if leads else self._share(errand, flight, outcome))
+            if reply is not None:
+                return reply
+        raise AssertionError("what is asked as the client did gets a reply")
+
+    def _alone(self, visit: Visit) -> bool:
+        """Whether sharing would lead nowhere."""
+        no_store = asked(visit.request, visit.rule).no_store
+        return no_store or self._uncacheable.get(visit.company) is not None
+
+    async def _lead(self, errand: Errand, name: str, flight: Flight[Leg | None], outcome: Outcome) -> Reply | None:
+        """Ask the origin; None when what came does not fit what is held."""
+
+        def over() -> None:
+            self._flights.over(name, flight)
+
+        visit = errand.visit
+        try:
+            start = await self._start(visit)
+            try:
+                answer = await self._routes.fetch(
+                    visit.request, visit.rule, visit.keyed.target, drop=errand.drop, extra=errand.extra, behind=False
+                )
+            except UpstreamError as error:
+                stale = self._completing.stand_in(errand, outcome)
+                return stale or self._reply.failed(visit.request, visit.rule, error, outcome)
+            try:
+                seconds = self._clock() - start.began
+                return await self._completing.reply(Arrival(errand, answer, start, seconds, flight, over), outcome)
+            except BaseException:
+                await answer.close()
+                raise
+        finally:
+            if flight.land(None):  # nothing of it is for others
+                over()
+
+    async def _start(self, visit: Visit) -> Start:
+        async with self._passes.for_trip(visit.keyed.hash, "", 0, _nowhere) as leave:
+            assert isinstance(leave, Pass)  # who shares with nobody waits for no other instance
+            return Start(self._journal.position(), self._clock(), leave.fence)
+
+    # -- shared with others ----------------------------------------------------------------------------------------
+
+    async def _share(self, errand: Errand, flight: Flight[Leg | None], outcome: Outcome) -> Reply | None:
+        """The reply from the answer to somebody else; None when there is none, or it is not for this one too."""
+        self.waiting += 1
+        try:
+            leg = await flight.wait(self._patience)
+        finally:
+            self.waiting -= 1
+        if leg is None or leg.filing is None or not self._shares(errand.visit, leg.filing.entry):
+            return None
+        try:
+            reader = leg.recording.reader()
+        except GivenUp:
+            return None
+        return self._completing.share(errand, leg, leg.filing, reader, outcome)
+
+    def _shares(self, visit: Visit, entry: Entry) -> bool:
+        """As for flights: the answer to another's request has to be reusable like a stored one."""
+        if self._journal.ended(entry) is not None:
+            return False
+        if Choice(visit.request, visit.rule)((as_variant(entry),)) is None:
+            return False
+        found = Found(entry, Tier.MEMORY)
+        return isinstance(judge_reuse(visit.request, found, visit.rule, self._clock()), Serve)
+
+    # -- behind a client's back ------------------------------------------------------------------------------------
+
+    def _refresh(self, visit: Visit, partly: Partly) -> None:
+        """Ask once whether what is held still holds, in nobody's name."""
+        name = f"{partly.entry.key} refresh"
+        flight, leads = self._flights.join(name, _joinable)
+        if not leads:
+            return
+
+        async def work() -> None:
+            try:
+                await self._confirm(visit, partly)
+            finally:
+                flight.land(None)
+                self._flights.over(name, flight)
+
+        if not self._tasks.spawn(work(), "refresh"):
+            self._flights.over(name, flight)
+
+    async def _confirm(self, visit: Visit, partly: Partly) -> None:
+        """A 304 renews it; any other answer but an error shows that it is not current, and the next one asks anew."""
+        request, rule = for_everybody(visit.request, visit.rule, partly.entry.vary), visit.rule
+        start = await self._start(visit)
+        drop, extra = CLIENT_CONDITIONS, validators(partly.entry)
+        try:
+            answer = await self._routes.fetch(request, rule, visit.keyed.target, drop=drop, extra=extra, behind=True)
+        except UpstreamError:
+            return
+        await answer.close()
+        renewal = judge_renewal(partly.entry, answer.head, rule, self._clock(), fallback=True)
+        match renewal:
+            case Renewed(entry):
+                entry = replace(entry, position=start.position, fence=start.fence)
+                if judge_renewed(request, answer.head, entry, rule, self._clock()) is None:
+                    self._parts.renew(partly, entry)
+            case _:
+                if answer.head.status < 500:
+                    self._parts.end(partly.held)
+
+
+def _errand(visit: Visit, course: Course, partly: Partly | None, outcome: Outcome) -> Errand:
+    """How to ask, and why as the outcome tells it."""
+    match course:
+        case Confirm(fetch):
+            assert partly is not None
+            outcome.verdict, outcome.reason, outcome.fwd = Verdict.EXPIRED, fetch.why, forward_word(fetch.why)
+            return Errand(visit, course, partly, CLIENT_CONDITIONS, validators(partly.entry))
+        case Fill(part, validator):
+            outcome.reason, outcome.fwd = Why.PARTIAL, forward_word(Why.PARTIAL)
+            extra = ("Range", f"bytes={part.start}-{part.end - 1}"), ("If-Range", validator)
+            return Errand(visit, course, partly, NOT_WHOLE, extra)
+        case AsCame():
+            if partly is not None:
+                outcome.reason, outcome.fwd = Why.PARTIAL, forward_word(Why.PARTIAL)
+            return Errand(visit, course, partly)
+        case Serve() | ServeStale():  # what `held` did not serve has ended meanwhile
+            return Errand(visit, AsCame(), None)
+        case _:
+            assert_never(course)
+
+
+def _name(errand: Errand) -> str:
+    """What tells who asks the same; "" for who is not to be shared with."""
+    fields, extra = errand.visit.request.fields, errand.extra
+    if isinstance(errand.course, AsCame) and any(name in fields for name in CLIENT_CONDITIONS):
+        return ""
+    own = "" if isinstance(errand.course, Fill) else f"{fields.get('range')} {fields.get('if-range')}"
+    return f"{errand.visit.company} {own} {extra!r}"
+
+
+def _joinable(leg: Leg | None) -> bool:
+    """Whether a newcomer may join a flight that has landed already."""
+    return leg is not None and not leg.recording.given_up
+
+
+async def _nowhere() -> None:
+    """Where another instance's answer is looked for."""

@@ -1,0 +1,172 @@
+"""Over the wire, defaults only: variants (http-caching: Vary; RFC 9111 4, 4.1, 4.3.3; RFC 9110 12.5)."""
+
+from pathlib import Path
+
+import pytest
+
+from proxy.policy.fields import http_date
+from tests.support.gateway import Client, Clock, running
+from tests.support.judged import Told, cc
+from tests.support.origin import Origin
+from tests.support.rawtcp import raw
+
+MINUTE = cc("max-age=60")
+BOTH = {"X-A": "1", "X-B": "1"}
+OTHER = {"X-A": "1", "X-B": "2"}
+
+
+async def fill(origin: Origin, gateway: Client, asked: dict[str, str], body: bytes, *fields: Told) -> None:
+    origin.answer("/a", headers=[MINUTE, *fields], body=body, times=1)
+    assert (await gateway.get("/a", asked)).body == body
+    await gateway.settled()
+
+
+@pytest.mark.parametrize("tier", ["memory", "file", "file, after a restart"])
+@pytest.mark.parametrize(("later", "used"), [(30, b"wide"), (-30, b"narrow")])
+async def test_of_several_that_fit_the_newest_by_date_is_used(
+    later: float, used: bytes, tier: str, tmp_path: Path
+) -> None:
+    """RFC 9111 4 MUST: whichever came last."""
+    clock = Clock()
+    async with Origin() as origin:
+        async with running(origin, directory=tmp_path, clock=clock) as gateway:
+            narrow, wide = http_date(clock.now), http_date(clock.now + later)
+            await fill(origin, gateway, BOTH, b"narrow", ("Vary", "X-A, X-B"), ("Date", narrow))
+            clock.advance(1)
+            await fill(origin, gateway, OTHER, b"wide", ("Vary", "X-A"), ("Date", wide))
+            if tier == "memory":
+                assert (await gateway.get("/a", BOTH)).body == used
+            elif tier == "file":
+                await gateway.admin("DELETE", "/memory")
+                got = await gateway.get("/a", BOTH)
+                assert (got.body, got.tier) == (used, "file")
+        if tier == "file, after a restart":
+            async with running(origin, directory=tmp_path, clock=clock) as gateway:
+                got = await gateway.get("/a", BOTH)
+                assert (got.body, got.tier) == (used, "file")
+
+
+@pytest.mark.parametrize("fields", [[], [("ETag", '"2"')], [("Vary", "X-B")]])
+async def test_what_takes_a_variants_place_ends_it(fields: list[Told]) -> None:
+    """RFC 9111 4.3.3: the stored answer is not suitable any more, also where the new one is filed elsewhere and would
+    step back behind it."""
+    clock = Clock()
+    async with Origin() as origin, running(origin, clock=clock) as gateway:
+        await fill(origin, gateway, BOTH, b"old", ("Vary", "X-A"), ("ETag", '"1"'))
+        clock.advance(61)
+        await fill(origin, gateway, BOTH, b"new", *fields)
+        got = await gateway.get("/a", BOTH)
+        assert (got.verdict, got.body) == ("HIT", b"new")
+
+
+@pytest.mark.parametrize(
+    ("asked", "used"),
+    [("de, en;q=0.5", b"narrow"), ("de;q=0.1, en", b"wide"), ("en-GB", b"wide"), ("de, en", b"wide"), ("", b"wide")],
+)
+async def test_of_several_that_fit_the_preferred_is_used(asked: str, used: bytes) -> None:
+    """RFC 9111 4.1; and of equals the newest."""
+    clock = Clock()
+    async with Origin() as origin, running(origin, clock=clock) as gateway:
+        await fill(origin, gateway, BOTH, b"narrow", ("Vary", "X-A, X-B"), ("Content-Language", "de"))
+        clock.advance(1)
+        await fill(origin, gateway, OTHER, b"wide", ("Vary", "X-A"), ("Content-Language", "en"))
+        said = {"Accept-Language": asked} if asked else {}
+        got = await gateway.get("/a", {**BOTH, **said})
+        assert (got.verdict, got.body) == ("HIT", used)
+
+
+async def test_preference_is_no_reason_not_to_ask() -> None:
+    """http-caching: never to skip asking, however well something stored would do."""
+    async with Origin() as origin, running(origin) as gateway:
+        told = ("Vary", "Accept-Language"), ("Content-Language", "de")
+        await fill(origin, gateway, {"Accept-Language": "de"}, b"de", *told)
+        got = await gateway.get("/a", {"Accept-Language": "de, en;q=0.1"})
+        assert (got.verdict, origin.count("/a")) == ("MISS", 2)
+        assert "fwd=vary-miss" in (got.header("cache-status") or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "then", "now", "same"),
+    [
+        ("Accept-Language", "de-CH, en;q=0.5", "EN;q=0.50 ,DE-ch;q=1", True),
+        ("Accept-Language", "de, en;q=0.5", "de, en;q=0.6", False),
+        ("Accept-Language", "de", "de-CH", False),
+        ("Accept-Charset", "utf-8, x;q=0.5", "X;q=0.5,UTF-8", True),
+        ("Accept", "text/html, a/b;q=0.5", "Text/HTML ,a/b ; q=0.5", True),
+        ("Accept", "text/html, a/b", "a/b, text/html", False),
+        ("Accept-Encoding", "gzip, br", "br;q=1.0,gzip ,deflate", True),
+        ("Accept-Encoding", "gzip", "gzip;q=0", False),
+        ("Accept-Encoding", "x-gzip", "gzip", True),
+        ("X-Foo", "a, b", "b, a", False),
+        ("X-Foo", "a,b", "a, b", False),
+        ("X-Foo", "a", "A", False),
+        ("User-Agent", "x", "x ", True),
+    ],
+)
+async def test_values_are_compared_by_their_own_grammar(name: str, then: str, now: str, same: bool) -> None:
+    """Where it is known, byte for byte otherwise."""
+    async with Origin() as origin, running(origin) as gateway:
+        await fill(origin, gateway, {name: then}, b"x", ("Vary", name))
+        assert ((await gateway.get("/a", {name: now})).verdict == "HIT") is same
+
+
+async def test_lines_of_one_field_are_one_value() -> None:
+    async with Origin() as origin, running(origin) as gateway, raw(gateway.port) as client:
+        origin.answer("/a", headers=[MINUTE, ("Vary", "X-Foo")], body=b"x")
+        await client.get("/a", "X-Foo: 1", "X-Foo: 2")
+        await gateway.settled()
+        answers = [await client.get("/a", *said) for said in (["X-Foo: 1, 2"], ["X-Foo: 1"], ["X-Foo: 2"])]
+        assert [answer.header("x-cache") for answer in answers] == ["HIT", "MISS", "MISS"]
+
+
+@pytest.mark.parametrize("vary", [[("Vary", "*")], [("Vary", "X-A, *")], [("Vary", "X-A"), ("Vary", "*")]])
+async def test_a_star_anywhere_means_never(vary: list[Told]) -> None:
+    async with Origin() as origin, running(origin) as gateway:
+        origin.answer("/a", headers=[MINUTE, *vary], body=b"x")
+        got = [await gateway.get("/a") for _ in range(2)]
+        assert [(each.verdict, each.detail) for each in got] == [("MISS", "vary-star")] * 2
+
+
+# -- content codings ---------------------------------------------------------------------------------------------------
+
+CODINGS = [
+    pytest.param(None, "identity", id="nothing said"),
+    pytest.param("gzip, deflate, br, zstd", "zstd", id="a browser's"),
+    pytest.param("gzip, deflate, br", "br", id="an older browser's"),
+    pytest.param("gzip, deflate", "gzip", id="an old one's"),
+    pytest.param("br;q=0.5, gzip", "gzip", id="the client's preference first"),
+    pytest.param("deflate, compress", "identity", id="none of ours"),
+    pytest.param("*", "zstd", id="anything"),
+    pytest.param("identity, gzip;q=0.5", "identity", id="plain is liked best"),
+    pytest.param("gzip;q=0", "identity", id="not that one"),
+]
+
+
+@pytest.mark.parametrize(("asked", "coding"), CODINGS)
+async def test_the_origin_is_asked_for_one_coding(asked: str | None, coding: str) -> None:
+    async with Origin() as origin, running(origin) as gateway:
+        origin.answer("/a", headers=[MINUTE, ("Vary", "Accept-Encoding")], body=b"x")
+        await gateway.get("/a", {} if asked is None else {"Accept-Encoding": asked})
+        assert origin.last.lines("accept-encoding") == [coding]
+
+
+@pytest.mark.parametrize("vary", [True, False])
+async def test_one_entry_for_each_coding_where_the_answer_varies_by_it(vary: bool) -> None:
+    """And one for all where it does not."""
+    told = [MINUTE, *([("Vary", "Accept-Encoding")] if vary else [])]
+    async with Origin() as origin, running(origin) as gateway:
+        origin.answer("/a", headers=told, body=lambda request: (request.header("accept-encoding") or "").encode())
+        for asked in ("gzip, br", "br, gzip;q=0.9", "gzip", "deflate, gzip", "gzip, br", ""):
+            await gateway.get("/a", {"Accept-Encoding": asked})
+            await gateway.settled()
+        asked_for = [request.header("accept-encoding") for request in origin.requests]
+        assert asked_for == (["br", "gzip", "identity"] if vary else ["br"])
+
+
+async def test_as_it_came_where_the_setting_says_so() -> None:
+    async with Origin() as origin, running(origin, {"cache": {"accept_encoding": "preserve"}}) as gateway:
+        origin.answer("/a", headers=[MINUTE, ("Vary", "Accept-Encoding")], body=b"x")
+        for asked in ("gzip, br", "br, gzip", "gzip"):
+            await gateway.get("/a", {"Accept-Encoding": asked})
+            await gateway.settled()
+        assert [request.header("accept-encoding") for request in origin.requests] == ["gzip, br", "gzip"]
