@@ -282,4 +282,4 @@ async def test_a_warm_start_has_in_memory_what_was_used_last_and_asks_nobody(tmp
             got = await gateway.get("/3")
             assert (got.verdict, got.header("x-cache-tier")) == ("HIT", "memory")
             assert (await gateway.get("/7")).verdict == "MISS"
-            assert "warmed up: 39 answers" in gateway.log
+            await gateway.logged("warmed up: 39 answers")

@@ -287,7 +287,7 @@ async def test_a_new_instance_begins_with_what_the_others_are_asked_for_most() -
         asked = origin.count()  # the first has told what was hot as it left
         warm = {**ALONE, "cache": {"warmup": True}}
         async with instances(1, origin, warm, redis.url) as (second,):
-            assert "warmed up: 1 answers" in second.log
+            await second.logged("warmed up: 1 answers")
             assert (await second.stats())["memory"]["size"] == 1
             got = await second.get("/often")
             assert (got.verdict, got.tier) == ("HIT", "memory")

@@ -170,4 +170,4 @@ async def test_a_warm_start_brings_what_was_asked_for_most_from_redis() -> None:
             assert (await gateway.stats())["memory"]["size"] == 5  # as soon as it is ready
             assert {(await gateway.get(path)).tier for path in ITEMS[:5]} == {"memory"}
             assert origin.count() == asked
-            assert "warmed up: 5 answers" in gateway.log
+            await gateway.logged("warmed up: 5 answers")

@@ -37,7 +37,6 @@ async def reload(gateway: Process, way: str, text: str, times: int = 1) -> None:
         gateway.signal(signal.SIGHUP)
     elif way == "page":
         await gateway.admin("POST", "/reload")
-        return
     await gateway.logged(text, times)
 
 
