@@ -11,10 +11,9 @@ from proxy.gathering import Filing, Gathering, Leg
 from proxy.landing import Start, Visit
 from proxy.message import Fields, Head, Reply
 from proxy.outcome import Outcome, Verdict
-from proxy.policy.forwarding import response_fields
 from proxy.policy.freshness import current_age
 from proxy.policy.parts import AsCame, Combined, Confirm, Fill, combine, same_representation
-from proxy.policy.presenting import dated
+from proxy.policy.presenting import end_to_end
 from proxy.policy.renewal import FallBack, Mismatch, Renewed, Replaced, judge_renewal
 from proxy.policy.storing import Skip, judge_renewed
 from proxy.reasons import Why
@@ -81,7 +80,7 @@ class Completing:
                         await answer.close()
                         return self._confirmed(arrival, errand.partly, renewal, outcome)
                 case Fill(part) if answer.head.status in (206, 304, 416):
-                    both = combine(held, _end_to_end(answer.head), rule, now)
+                    both = combine(held, _past_us(answer.head), rule, now)
                     reply = None
                     if both is not None and both.piece.part == part:
                         reply = self._completed(arrival, errand.partly, both, outcome)
@@ -152,7 +151,7 @@ class Completing:
 
     def _completed(self, arrival: Arrival, partly: Partly, both: Combined, outcome: Outcome) -> Reply | None:
         """What was asked for of what is held came: both together are the reply, whether it can be stored or not."""
-        visit, head = arrival.errand.visit, _end_to_end(arrival.answer.head)
+        visit, head = arrival.errand.visit, _past_us(arrival.answer.head)
         judged = self._gathering.judge(visit, head, partly, arrival.start, self._clock())
         filing = judged if isinstance(judged, Filing) else None
         leg = Leg(head, filing, self._gathering.record(), arrival.seconds, Fate())
@@ -187,7 +186,7 @@ class Completing:
 
     async def _came(self, arrival: Arrival, outcome: Outcome) -> Reply:
         """As it is, to its client; stored on the way, as a part or as a whole, where it may be."""
-        errand, answer, head = arrival.errand, arrival.answer, _end_to_end(arrival.answer.head)
+        errand, answer, head = arrival.errand, arrival.answer, _past_us(arrival.answer.head)
         judged = self._gathering.judge(errand.visit, head, errand.partly, arrival.start, self._clock())
         if isinstance(judged, Filing):
             if errand.partly is not None and _is_another(errand.partly.entry, judged):
@@ -237,8 +236,8 @@ class Completing:
             self._parts.end(errand.partly.held)
 
 
-def _end_to_end(head: Head) -> Head:
-    return replace(head, fields=dated(head, response_fields(head.fields)))
+def _past_us(head: Head) -> Head:
+    return replace(head, fields=end_to_end(head))
 
 
 def _is_another(held: Entry, filing: Filing) -> bool:

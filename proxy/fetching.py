@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Protocol, assert_never
 
 from proxy.entry import Entry, Found, Position, Select
-from proxy.errors import Fault, StoreError, TruncatedError, UpstreamError
+from proxy.errors import Fault, StoreError, UpstreamError
 from proxy.flight import Flight, Lately
-from proxy.landing import Arrived, Confirmed, Failed, Kept, Landing, Skipped, Start, Trip, Visit, made
+from proxy.landing import Arrived, Confirmed, Failed, Kept, Landing, Skipped, Start, Trip, Visit, made, to_its_end
 from proxy.message import Head
 from proxy.outcome import Tier
 from proxy.passes import Pass, Passes
@@ -21,7 +21,7 @@ from proxy.policy.renewal import FallBack, Mismatch, Outdated, Renewed, Replaced
 from proxy.policy.reuse import Choice, Serve, judge_reuse
 from proxy.policy.storing import Keep, Skip, judge_renewed, judge_size, judge_storing, may_replace, outdates
 from proxy.reasons import Why
-from proxy.recording import Abandoned, Recording
+from proxy.recording import Recording
 from proxy.replying import Fate
 from proxy.upstream.protocol import Answer
 from proxy.upstream.routes import Routes
@@ -54,7 +54,7 @@ class Fetching:
         uncacheable: Lately[Why],
         outdate: Callable[[Entry], Awaitable[None]],
         clock: Callable[[], float],
-        passes: Passes | None = None,
+        passes: Passes,
     ) -> None:
         self._routes = routes
         self._shelf = shelf
@@ -63,7 +63,7 @@ class Fetching:
         self._uncacheable = uncacheable
         self._outdate = outdate
         self._clock = clock
-        self._passes = passes or Passes(None, clock)
+        self._passes = passes
 
     def change(self, routes: Routes) -> None:
         """Fetch from these services from now on."""
@@ -103,10 +103,9 @@ class Fetching:
         found.entry.body.close()
         return None
 
-    async def begin(self) -> Start:
+    def begin(self) -> Start:
         """Where a fetch begins that is nobody's to share."""
-        async with self._passes.for_trip("", "", 0, _nowhere) as leave:
-            return Start(self._journal.position(), self._clock(), leave.fence if isinstance(leave, Pass) else 0)
+        return Start(self._journal.position(), self._clock(), self._passes.fence())
 
     async def _fetch(self, flight: Flight[Landing], trip: Trip, start: Start, leave: Pass) -> None:
         answer, landing = await self._ask(trip, start, conditional=trip.decision.conditional)
@@ -233,21 +232,14 @@ class Fetching:
         """Record the content to its proven end, then store it. What is cut is cut for everyone, and kept nowhere."""
         recording = kept.recording
         try:
-            if kept.head.length is not None:
-                await leave.told_size(kept.head.length)
-            async for chunk in answer:
-                await recording.write(chunk)
-            await recording.finish()
-            await self._store(kept, trip, leave)
-        except UpstreamError as error:
-            recording.fail(TruncatedError(str(error)))
-        except Abandoned:
-            pass
-        except BaseException:
-            recording.fail(TruncatedError("the fetch was ended"))
-            raise
+            async with to_its_end(recording):
+                if kept.head.length is not None:
+                    await leave.told_size(kept.head.length)
+                async for chunk in answer:
+                    await recording.write(chunk)
+                await recording.finish()
+                await self._store(kept, trip, leave)
         finally:
-            recording.discard()
             await answer.close()
 
     async def _store(self, kept: Kept, trip: Trip, leave: Pass) -> None:
@@ -267,7 +259,3 @@ class Fetching:
         if skip.why is not Why.REQUEST_NO_STORE:
             self._uncacheable.learn(trip.visit.company, skip.why)
             leave.tell(skip.why)
-
-
-async def _nowhere() -> None:
-    """Nobody else fetches it."""

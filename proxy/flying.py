@@ -11,12 +11,11 @@ from proxy.fetching import Fetching
 from proxy.flight import Flight, Flights, Lately
 from proxy.landing import Arrived, Confirmed, Failed, Kept, Landing, Skipped, Trip, Visit
 from proxy.message import Fields, Head, Reply
-from proxy.outcome import Outcome, Tier, Verdict
+from proxy.outcome import Outcome, Verdict
 from proxy.policy.cache_control import asked
 from proxy.policy.freshness import current_age
 from proxy.policy.identity import for_everybody
-from proxy.policy.reuse import Choice, Fetch, Serve, judge_reuse, vary_values
-from proxy.policy.variants import as_variant
+from proxy.policy.reuse import Fetch, answers, vary_values
 from proxy.posting import Log, Posting
 from proxy.reasons import Why
 from proxy.recording import State
@@ -178,10 +177,7 @@ class Flying:
         and reusable by the same judgement as a stored one."""
         if self._standing.ended(entry) is not None:
             return False
-        if Choice(visit.request, visit.rule)((as_variant(entry),)) is None:
-            return False
-        found = Found(entry, Tier.MEMORY)
-        return isinstance(judge_reuse(visit.request, found, visit.rule, self._clock()), Serve)
+        return answers(visit.request, entry, visit.rule, self._clock())
 
     # -- landed ----------------------------------------------------------------------------------------------------
 

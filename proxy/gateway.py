@@ -16,7 +16,8 @@ from proxy.flight import Lately
 from proxy.flying import Flying
 from proxy.gathering import Gathering
 from proxy.insight.inventory import Inventory
-from proxy.invalidation.purges import Purger, PurgeRequest
+from proxy.invalidation.purge_requests import PurgeRequest
+from proxy.invalidation.purges import Purger
 from proxy.invalidation.records import Kind, PathPattern, url_name
 from proxy.message import Fields, Request
 from proxy.observe.counters import Counters
@@ -127,7 +128,7 @@ class Gateway:
             self.tiers.parts,
             Gathering(self.tiers.parts, self.tiers.shelf, self.tiers.record, self.tasks),
             self.journal,
-            passes,
+            self.fetching.begin,
             Lately(settings.flight.uncacheable, self._clock),
             self.tasks,
             settings.flight.wait,

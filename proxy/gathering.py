@@ -5,14 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from proxy.entry import BytesBody, Entry
-from proxy.errors import TruncatedError, UpstreamError
-from proxy.landing import Start, Visit
-from proxy.message import Fields, Head
+from proxy.entry import Entry
+from proxy.landing import Start, Visit, made, to_its_end
+from proxy.message import Head
 from proxy.outcome import Tier
 from proxy.policy.parts import Piece, judge_part
 from proxy.policy.storing import Keep, Skip, judge_size, judge_storing, may_replace
-from proxy.policy.tags import tags_of
 from proxy.reasons import Why
 from proxy.recording import Abandoned, Recording
 from proxy.replying import Fate
@@ -68,7 +66,8 @@ class Gathering:
             if not self._parts.takes(part.piece.total):
                 return Skip(Why.MAX_SIZE, part.keep.origin_ttl)
             shared = not part.keep.withheld and not part.personal
-            return Filing(_entry(visit, head, part.fields, part.keep, start), part.keep, part.piece, shared)
+            whole = replace(head, status=200, phrase="OK", fields=part.fields)
+            return Filing(made(visit, whole, part.keep, start), part.keep, part.piece, shared)
         keep = judge_storing(visit.request, head, visit.rule, now)
         if isinstance(keep, Skip):
             return keep
@@ -76,8 +75,8 @@ class Gathering:
             return Skip(Why.STATUS, keep.origin_ttl)
         if head.length is not None and head.length > self.record().limit:
             return Skip(Why.MAX_SIZE, keep.origin_ttl)
-        entry = replace(_entry(visit, head, head.fields.without(keep.withheld), keep, start), status=head.status)
-        return Filing(replace(entry, phrase=head.phrase), keep, None, not keep.withheld)
+        whole = replace(head, fields=head.fields.without(keep.withheld))
+        return Filing(made(visit, whole, keep, start), keep, None, not keep.withheld)
 
     def begin(self, answer: Answer, leg: Leg, visit: Visit, over: Callable[[], None]) -> bool:
         """Read the answer into its recording, in a task of its own; `over` is called when nobody may join any more.
@@ -88,23 +87,16 @@ class Gathering:
         recording, filing = leg.recording, leg.filing
         piece = filing.piece if filing is not None else None
         try:
-            async for chunk in answer:
-                await recording.write(chunk)
-                if piece is not None and not recording.readers and recording.size < piece.size:
-                    raise Abandoned("nobody reads this part any more")  # a whole is kept whoever leaves
-            await recording.finish()
-            if filing is not None:
-                leg.fate.why = await self._store(filing, recording, visit)
-        except UpstreamError as error:
-            recording.fail(TruncatedError(str(error)))
-        except Abandoned:
-            pass
-        except BaseException:
-            recording.fail(TruncatedError("the fetch was ended"))
-            raise
+            async with to_its_end(recording):
+                async for chunk in answer:
+                    await recording.write(chunk)
+                    if piece is not None and not recording.readers and recording.size < piece.size:
+                        raise Abandoned("nobody reads this part any more")  # a whole is kept whoever leaves
+                await recording.finish()
+                if filing is not None:
+                    leg.fate.why = await self._store(filing, recording, visit)
         finally:
             over()
-            recording.discard()
             await answer.close()
 
     async def _store(self, filing: Filing, recording: Recording, visit: Visit) -> Why | None:
@@ -117,23 +109,3 @@ class Gathering:
             return skip.why
         await self._shelf.put(replace(filing.entry, body=recording.body()))
         return None
-
-
-def _entry(visit: Visit, head: Head, fields: Fields, keep: Keep, start: Start) -> Entry:
-    """The whole 200 of which this message tells, without its body."""
-    return Entry(
-        hash=visit.keyed.hash,
-        parts=visit.keyed.parts,
-        status=200,
-        phrase="OK",
-        fields=fields,
-        requested_at=head.requested_at,
-        received_at=head.received_at,
-        keep_until=keep.keep_until,
-        body=BytesBody(b""),
-        vary=keep.vary,
-        rule=visit.rule.name,
-        tags=tags_of(visit.rule, visit.request, visit.keyed, fields, visit.content).kept,
-        position=start.position,
-        fence=start.fence,
-    )

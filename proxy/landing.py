@@ -1,17 +1,19 @@
 """Who wants an answer fetched, and what a fetch can bring: the words between who shares fetches and who makes them."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Self
 
 from proxy.entry import BytesBody, Entry, Found, Position
-from proxy.errors import Fault, UpstreamError
+from proxy.errors import Fault, TruncatedError, UpstreamError
 from proxy.message import Fields, Head, Request
 from proxy.policy.identity import uncovered
 from proxy.policy.keys import Keyed
 from proxy.policy.reuse import Fetch
 from proxy.policy.storing import Keep, Skip
 from proxy.policy.tags import tags_of
-from proxy.recording import Reader, Recording
+from proxy.recording import Abandoned, Reader, Recording
 from proxy.replying import Fate
 from proxy.rules import Rule
 from proxy.upstream.protocol import Answer
@@ -122,6 +124,23 @@ class Arrived:
 
 
 Landing = Kept | Confirmed | Skipped | Failed | Arrived
+
+
+@asynccontextmanager
+async def to_its_end(recording: Recording) -> AsyncIterator[None]:
+    """Around the writing of what an origin sends, and its storing: what is cut is cut for everyone who reads it, and
+    when nobody does any more that is no error."""
+    try:
+        yield
+    except UpstreamError as error:
+        recording.fail(TruncatedError(str(error)))
+    except Abandoned:
+        pass
+    except BaseException:
+        recording.fail(TruncatedError("the fetch was ended"))
+        raise
+    finally:
+        recording.discard()
 
 
 def made(visit: Visit, head: Head, keep: Keep, start: Start) -> Entry:

@@ -80,20 +80,20 @@ class Passes:
 
     async def _leave(self, hash: str, company: str, known: int, look: Look) -> Pass | Found:
         if self._leases is None or not company:
-            return Pass(self._fence())
+            return Pass(self.fence())
         until = time.monotonic() + self._wait
         while True:
             match await self._leases.take(hash, "" if company == hash else company):
                 case Held() as held:
                     return await self._begun(held, known, look)
                 case Known(learnt):
-                    return Pass(self._fence(), _why(learnt))
+                    return Pass(self.fence(), _why(learnt))
                 case None:
-                    return Pass(self._fence())
+                    return Pass(self.fence())
                 case Elsewhere() as other:
                     left = until - time.monotonic()
                     if left <= 0:
-                        return Pass(self._fence())
+                        return Pass(self.fence())
                     await other.over(left)
                     with one_budget():
                         found = await look()
@@ -117,7 +117,7 @@ class Passes:
         await leave.end()
         return found
 
-    def _fence(self) -> int:
+    def fence(self) -> int:
         """When a fetch begins that nobody gave a fence: by Redis's clock, or by ours as long as it is not known."""
         now = self._now()
         return int((time.monotonic() + self._skew) * 1e6) if now is None else now

@@ -152,7 +152,7 @@ class Pipeline:
         visit, found, decision = looked or (None, None, _NOT_LOOKED)
         spare, ttl = found if decision.fallback else None, decision.ttl
         began, posting = self._clock(), self._flying.posting
-        start = await posting.begin(request)
+        start = posting.begin(request)
         try:
             answer = await self._routes.send(request, rule, visit.keyed.target if visit is not None else None)
         except UpstreamError as error:

@@ -54,9 +54,9 @@ class Posting:
         self._tasks = tasks
         self._reply = replying
 
-    async def begin(self, request: Request) -> Start | None:
+    def begin(self, request: Request) -> Start | None:
         """To be called before a request is sent; None for one whose answer serves no other."""
-        return await self._fetching.begin() if request.method == "POST" else None
+        return self._fetching.begin() if request.method == "POST" else None
 
     def offer(
         self, request: Request, rule: Rule, answer: Answer, start: Start | None, table: RuleTable

@@ -13,23 +13,21 @@ from dataclasses import replace
 from typing import Protocol, assert_never
 
 from proxy.completing import Arrival, Completing, Errand
-from proxy.entry import Entry, Found, Position
+from proxy.entry import Entry, Found
 from proxy.errors import UpstreamError
 from proxy.flight import Flight, Flights, Lately
 from proxy.gathering import Gathering, Leg
 from proxy.landing import Start, Visit
 from proxy.message import Reply
 from proxy.outcome import Outcome, Tier, Verdict
-from proxy.passes import Pass, Passes
 from proxy.policy.cache_control import asked
 from proxy.policy.cache_status import forward_word
 from proxy.policy.conditional import CLIENT_CONDITIONS, NOT_WHOLE, validators
 from proxy.policy.identity import for_everybody
 from proxy.policy.parts import AsCame, Confirm, Course, Fill, judge_range
 from proxy.policy.renewal import Renewed, judge_renewal
-from proxy.policy.reuse import Choice, Serve, ServeStale, judge_reuse
+from proxy.policy.reuse import Choice, Serve, ServeStale, answers
 from proxy.policy.storing import judge_renewed
-from proxy.policy.variants import as_variant
 from proxy.reasons import Why
 from proxy.recording import GivenUp
 from proxy.replying import Replying
@@ -43,14 +41,12 @@ TURNS = 3  # in the last one nobody is waited for, and the origin is asked what 
 class Journal(Protocol):
     """What of the journal ranges need."""
 
-    def position(self) -> Position: ...
-
     def ended(self, entry: Entry) -> float | None: ...
 
 
 class Ranging:
-    """Answers ranges. `patience`: seconds that another's answer to the same is waited for; `uncacheable` remembers
-    whose answers could not be kept lately; `clock` is wall time in seconds."""
+    """Answers ranges. `begin` says where a fetch begins; `patience`: seconds that another's answer to the same is
+    waited for; `uncacheable` remembers whose answers could not be kept lately; `clock` is wall time in seconds."""
 
     def __init__(
         self,
@@ -58,7 +54,7 @@ class Ranging:
         parts: Parts,
         gathering: Gathering,
         journal: Journal,
-        passes: Passes,
+        begin: Callable[[], Start],
         uncacheable: Lately[Why],
         tasks: Tasks,
         patience: float,
@@ -71,7 +67,7 @@ class Ranging:
         self._parts = parts
         self._completing = Completing(parts, gathering, replying, uncacheable, clock)
         self._journal = journal
-        self._passes = passes
+        self._begin = begin
         self._uncacheable = uncacheable
         self._tasks = tasks
         self._reply = replying
@@ -136,7 +132,7 @@ class Ranging:
 
         visit = errand.visit
         try:
-            start = await self._start(visit)
+            start = self._begin()
             try:
                 answer = await self._routes.fetch(
                     visit.request, visit.rule, visit.keyed.target, drop=errand.drop, extra=errand.extra, behind=False
@@ -153,11 +149,6 @@ class Ranging:
         finally:
             if flight.land(None):  # nothing of it is for others
                 over()
-
-    async def _start(self, visit: Visit) -> Start:
-        async with self._passes.for_trip(visit.keyed.hash, "", 0, _nowhere) as leave:
-            assert isinstance(leave, Pass)  # who shares with nobody waits for no other instance
-            return Start(self._journal.position(), self._clock(), leave.fence)
 
     # -- shared with others ----------------------------------------------------------------------------------------
 
@@ -180,10 +171,7 @@ class Ranging:
         """As for flights: the answer to another's request has to be reusable like a stored one."""
         if self._journal.ended(entry) is not None:
             return False
-        if Choice(visit.request, visit.rule)((as_variant(entry),)) is None:
-            return False
-        found = Found(entry, Tier.MEMORY)
-        return isinstance(judge_reuse(visit.request, found, visit.rule, self._clock()), Serve)
+        return answers(visit.request, entry, visit.rule, self._clock())
 
     # -- behind a client's back ------------------------------------------------------------------------------------
 
@@ -207,7 +195,7 @@ class Ranging:
     async def _confirm(self, visit: Visit, partly: Partly) -> None:
         """A 304 renews it; any other answer but an error shows that it is not current, and the next one asks anew."""
         request, rule = for_everybody(visit.request, visit.rule, partly.entry.vary), visit.rule
-        start = await self._start(visit)
+        start = self._begin()
         drop, extra = CLIENT_CONDITIONS, validators(partly.entry)
         try:
             answer = await self._routes.fetch(request, rule, visit.keyed.target, drop=drop, extra=extra, behind=True)
@@ -258,7 +246,3 @@ def _name(errand: Errand) -> str:
 def _joinable(leg: Leg | None) -> bool:
     """Whether a newcomer may join a flight that has landed already."""
     return leg is not None and not leg.recording.given_up
-
-
-async def _nowhere() -> None:
-    """Where another instance's answer is looked for."""

@@ -9,10 +9,9 @@ from proxy.errors import StoreError, TruncatedError, UpstreamError
 from proxy.message import Fields, Framing, Reply, Request
 from proxy.outcome import Outcome, Verdict
 from proxy.policy.conditional import client_condition, not_modified_fields
-from proxy.policy.forwarding import response_fields, upgrade_required
 from proxy.policy.freshness import lifetime
 from proxy.policy.own_answers import own_answer
-from proxy.policy.presenting import Plan, dated, dress, in_parts, plan, server_timing
+from proxy.policy.presenting import Plan, dress, end_to_end, in_parts, plan, server_timing
 from proxy.policy.ranges import Pieces
 from proxy.reasons import Why
 from proxy.recording import Reader
@@ -101,11 +100,10 @@ class Replying:
         head = answer.head
         outcome.upstream_status = head.status
         if unasked and client_condition(request, head.status, head.fields) == 304:
-            told = not_modified_fields(dated(head, response_fields(head.fields)))
+            told = not_modified_fields(end_to_end(head))
             fields = self._dressed(told, request, rule, outcome, None, 304)
             return Reply(304, "Not Modified", fields, b"", outcome)
-        told = dated(head, response_fields(head.fields)).plus(*upgrade_required(head))
-        fields = self._dressed(told, request, rule, outcome, None, head.status)
+        fields = self._dressed(end_to_end(head), request, rule, outcome, None, head.status)
         body: bytes | AsyncIterator[bytes] = b"" if head.framing is Framing.NONE else PassedContent(answer)
         return Reply(head.status, head.phrase, fields, body, outcome, framing=head.framing)
 

@@ -152,7 +152,6 @@ class Sharing:
 
     async def close(self) -> None:
         """Give back what is held; the journal and the connections are closed after this."""
-        self._tells = False
         if self._catching_up is not None:
             await end([self._catching_up])
         if self._teller is not None and self._memory is not None:

@@ -134,8 +134,6 @@ async def _journal(settings: Settings, log: LocalLog, memory: int) -> AsyncItera
     try:
         yield kept
     finally:
-        if shared is not None:
-            shared.on_link = lambda linked, reason: None
         await kept.close()
         if link is not None:
             await link.server.close()

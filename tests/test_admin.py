@@ -13,7 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.errors import ConfigError, Problem
 from proxy.insight.inventory import Listing, Row
-from proxy.invalidation.purges import PurgeRequest, Receipt
+from proxy.invalidation.purge_requests import PurgeRequest
+from proxy.invalidation.purges import Receipt
 from proxy.invalidation.records import Kind
 from proxy.observe.counters import Counters
 from proxy.observe.figures import Figures, TierFigures

@@ -156,7 +156,7 @@ async def test_no_moment_of_a_post_hides_a_purge(target: str, moment: int) -> No
 
         post = Request("POST", "http", HOST, "/a", Fields())
         await maybe()
-        start = await posting.begin(post)
+        start = posting.begin(post)
         await maybe()
         answer = await inside.routes.send(post, table.unmatched)
         await maybe()

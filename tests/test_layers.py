@@ -63,6 +63,7 @@ upstream.service
 upstream.routes
 upstream
 invalidation.records
+invalidation.purge_requests
 invalidation.journal invalidation.course
 invalidation.ring invalidation.tie invalidation.disk
 invalidation.chain invalidation.lines invalidation.stream_lua

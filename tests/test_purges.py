@@ -8,19 +8,8 @@ import pytest
 from proxy.entry import Entry
 from proxy.invalidation.journal import DEAD, Journal
 from proxy.invalidation.local import LocalLog
-from proxy.invalidation.purges import (
-    COUNT_LIMIT,
-    MAX_NAME,
-    MAX_NAMES,
-    RECEIPT_LIFE,
-    RECEIPTS,
-    SAMPLE,
-    SLICE,
-    PurgeError,
-    Purger,
-    PurgeRequest,
-    parse_purge,
-)
+from proxy.invalidation.purge_requests import MAX_NAME, MAX_NAMES, PurgeError, PurgeRequest, parse_purge
+from proxy.invalidation.purges import COUNT_LIMIT, RECEIPT_LIFE, RECEIPTS, SAMPLE, SLICE, Purger
 from proxy.invalidation.records import Kind, Purge
 from tests.support.journal import entry
 

@@ -208,7 +208,8 @@ class SharedLog:
             self._tasks = [asyncio.create_task(self._always(loop), name="journal link") for loop in loops]
 
     async def close(self) -> None:
-        """End the link, and close the local log; what is unsent is sent when we are back."""
+        """End the link, of which nobody is told, and close the local log; what is unsent is sent when we are back."""
+        self.on_link = lambda linked, reason: None
         tasks, self._tasks = self._tasks, []
         await end(tasks)
         if self.linked:

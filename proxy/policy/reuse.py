@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from proxy.entry import Entry, Found, Pairs, Variant
 from proxy.message import Request
+from proxy.outcome import Tier
 from proxy.policy.cache_control import SILENT, Directives, asked
 from proxy.policy.conditional import for_the_origin, validators
 from proxy.policy.freshness import Lifetime, current_age, lifetime, windows
 from proxy.policy.identity import uncovered
-from proxy.policy.variants import rank
+from proxy.policy.variants import as_variant, rank
 from proxy.policy.vary import accepts_coding, negotiates, vary_value, vary_values
 from proxy.reasons import Why
 from proxy.rules import Rule
@@ -191,3 +192,11 @@ def _why_stale(found: Found, life: Lifetime, age: float) -> Why:
     if found.ended_at is not None and life.seconds > age:
         return Why.PURGED
     return Why.MUST_REVALIDATE if life.said.must_revalidate or life.said.proxy_revalidate else Why.STALE
+
+
+def answers(request: Request, entry: Entry, rule: Rule, now: float) -> bool:
+    """Whether what answered another's request may answer this one too: the same variant, and reusable by the same
+    judgement as a stored answer."""
+    if Choice(request, rule)((as_variant(entry),)) is None:
+        return False
+    return isinstance(judge_reuse(request, Found(entry, Tier.MEMORY), rule, now), Serve)

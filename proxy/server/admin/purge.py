@@ -3,7 +3,8 @@
 from functools import partial
 from typing import Protocol
 
-from proxy.invalidation.purges import PurgeError, PurgeRequest, Receipt, parse_purge
+from proxy.invalidation.purge_requests import PurgeError, PurgeRequest, parse_purge
+from proxy.invalidation.purges import Receipt
 from proxy.invalidation.records import Kind, url_name
 from proxy.message import Reply, Request
 from proxy.outcome import Tier
