@@ -3,37 +3,31 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 from aiohttp import web
 
 from proxy import building
 from proxy.configuration import Configuration
-from proxy.entry import Entry
+from proxy.ending import Ending
 from proxy.everywhere import Everywhere
 from proxy.fetching import Fetching
 from proxy.flight import Lately
 from proxy.flying import Flying
 from proxy.gathering import Gathering
 from proxy.insight.inventory import Inventory
-from proxy.invalidation.purge_requests import PurgeRequest
-from proxy.invalidation.purges import Purger
-from proxy.invalidation.records import Kind, PathPattern, url_name
-from proxy.message import Fields, Request
 from proxy.observe.counters import Counters
 from proxy.observe.figures import Figures
 from proxy.observe.logs import LineWriter
-from proxy.outcome import Tier
 from proxy.passes import Passes
 from proxy.pipeline import Pipeline
 from proxy.place import Common, Place
-from proxy.policy.keys import Keyed, derive, url_forms
 from proxy.ranging import Ranging
 from proxy.reasons import Why
 from proxy.replying import Replying
 from proxy.rules import RuleTable
 from proxy.server.access_log import AccessLog, Redaction, bookkeeping
-from proxy.server.admin.clearing import Cleared
 from proxy.server.admin.config import config_pages
 from proxy.server.admin.entries import entry_pages
 from proxy.server.admin.metrics import metrics_page
@@ -99,6 +93,13 @@ class Gateway:
 
     def _build_story(self) -> None:
         settings, memory = self.settings, self.tiers.memory
+        self.ending = Ending(
+            self._place,
+            self.tiers,
+            lambda: self.pipeline.table,
+            self._clock,
+            lambda purge: self.counters.purged(purge.kind.value),
+        )
         uncacheable: Lately[Why] = Lately(settings.flight.uncacheable, self._clock)
         self.routes = building.routes(settings, self.name, self.counters.upstream, self._clock)
         sharing = self.tiers.sharing
@@ -109,7 +110,7 @@ class Gateway:
             self.journal,
             self.tiers.record,
             uncacheable,
-            self._outdate,
+            self.ending.outdate,
             self._clock,
             passes,
         )
@@ -141,22 +142,12 @@ class Gateway:
             routes=self.routes,
             flying=self.flying,
             ranging=self.ranging,
-            invalidate=self._invalidate,
+            invalidate=self.ending.invalidate,
             replying=replying,
             key_body=settings.limits.key_body,
             timed=lambda tier, seconds: self.counters.tiers[tier].seconds.observe(seconds),
             clock=self._clock,
         )
-        self.purger = Purger(
-            self.log,
-            self._clock,
-            forms=lambda host, target: url_forms(self.pipeline.table, host, target),
-            drop=self._drop,
-            scan_memory=lambda: [slot.entry for slot in memory.slots()] if memory is not None else [],
-            on_purge=lambda purge: self.counters.purged(purge.kind.value),
-            others=self._place.others,
-        )
-        sharing = self.tiers.sharing
         self.inventory = Inventory(
             self.tiers.tiered,
             self.tiers.all,
@@ -165,13 +156,13 @@ class Gateway:
             self._clock,
             sharing.begin_with if sharing is not None else None,
         )
-        self.everywhere = Everywhere(self._own, self.inventory, self.purger, self._place.ask)
-        self.purger.everywhere = self.everywhere.count
+        self.everywhere = Everywhere(self._own, self.inventory, self.ending.purger, self._place.ask)
+        self.ending.purger.everywhere = self.everywhere.count
 
     def _build_doors(self, access: LineWriter | None) -> None:
         settings, admin = self.settings, self.settings.admin
         rights = Rights(self.token.value)
-        pages, verb = self._pages(), PurgeVerb(self.purger)
+        pages, verb = self._pages(), PurgeVerb(self.ending.purger)
         doorway = Doorway(
             self.name,
             building.reading(settings, rights.trusts),
@@ -197,6 +188,7 @@ class Gateway:
     def _pages(self) -> tuple[Page, ...]:
         admin, sharing = self.settings.admin, self.tiers.sharing
         started = self._place.common.started
+        clear = partial(self.ending.clear, self.everywhere.clear)
         open_metrics = admin.metrics == "open" and admin.port is not None
         return (
             *probe_pages(self.readiness),
@@ -205,7 +197,7 @@ class Gateway:
             metrics_page(self._take, open_to_all=open_metrics),
             *(redis_pages(sharing) if sharing is not None else no_redis_pages()),
             *entry_pages(self.everywhere),
-            *purge_pages(self.purger, self.everywhere.receipt, self.everywhere, self._clear),
+            *purge_pages(self.ending.purger, self.everywhere.receipt, self.everywhere, clear),
             *config_pages(self.configuration),
         )
 
@@ -290,47 +282,6 @@ class Gateway:
         logging.getLogger().setLevel(settings.log.level.upper())
         self._live = settings
 
-    async def _invalidate(
-        self, named: tuple[tuple[str, str], ...], patterns: tuple[str, ...], tags: tuple[str, ...]
-    ) -> tuple[int, ...]:
-        wanted = {
-            Kind.URL: tuple(url_name(host, target) for host, target in named),
-            Kind.PATTERN: patterns,
-            Kind.TAG: tags,
-        }
-        return await self.purger.invalidate([PurgeRequest(kind, names) for kind, names in wanted.items() if names])
-
-    async def _outdate(self, entry: Entry) -> None:
-        await self.purger.invalidate([PurgeRequest(Kind.KEY, (entry.key,))])
-
-    async def _clear(self, tier: Tier | None, pattern: str | None) -> Cleared:
-        """One tier is emptied here; all of them are purged first: nothing of it is good anywhere from then on, however
-        long it takes to free the space, and nothing under way brings it back."""
-        if pattern is not None:
-            PathPattern.parse(pattern)
-        receipt = None
-        if tier is None:
-            kind, names = (Kind.ALL, ()) if pattern is None else (Kind.PATTERN, (pattern,))
-            receipt = await self.purger.purge(PurgeRequest(kind, names))
-        self.tiers.parts.clear(tier)
-        return Cleared(await self.everywhere.clear(tier, pattern), receipt)
-
-    async def _drop(self, kind: Kind, names: Sequence[str]) -> None:
-        """Free the space of what keys, or the plain requests for urls, name; the journal has ended all of it."""
-        for name in names:
-            if kind is Kind.KEY:
-                await self.tiers.tiered.delete(name)
-                continue
-            host, _, target = name.partition("|")
-            for scheme in ("http", "https"):
-                request = Request("GET", scheme, host, target, _NO_FIELDS)
-                keyed = derive(request, self.pipeline.table.match(request))
-                if isinstance(keyed, Keyed):
-                    await self.tiers.tiered.delete(keyed.hash)
-
 
 def _unexpected(name: str, error: BaseException) -> None:
     _log.error("%s failed unexpectedly", name or "a task", exc_info=error)
-
-
-_NO_FIELDS = Fields()

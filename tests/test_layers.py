@@ -117,6 +117,7 @@ sharing
 building division
 obstacles place
 tiers
+ending
 gateway
 wiring
 embed
