@@ -100,6 +100,7 @@ pipeline
 server.peers server.replies server.interim server.uploads server.access_log server.tunnel
 server.requests
 server.front
+server.boundary server.methods
 server.connections
 server.listening server.watching
 server.admin.rights server.admin.token

@@ -15,7 +15,9 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 from proxy.errors import BadRequest
 from proxy.observe.counters import Counters
 from proxy.reasons import Why
+from proxy.server.boundary import Boundary
 from proxy.server.front import Front
+from proxy.server.methods import Methods
 from proxy.server.replies import reset
 
 _log = logging.getLogger(__name__)
@@ -59,7 +61,7 @@ class Connection(RequestHandler):
     """aiohttp's connection, with a deadline on heads, a bound of our own on pipelined requests, and our own words for
     what cannot be parsed."""
 
-    __slots__ = ("_body", "_full", "_gate", "_pipelined", "head_since", "partial")
+    __slots__ = ("_body", "_boundary", "_full", "_gate", "_methods", "_pipelined", "head_since", "partial")
 
     def __init__(self, gate: "Gate", pipelined: int, **kwargs: Any) -> None:
         super().__init__(gate, **kwargs)
@@ -82,6 +84,8 @@ class Connection(RequestHandler):
         self.head_since: float | None = None  # when a head that is not complete yet began to be waited for
         self.partial = False  # some of it has come
         self._body: StreamReader = EMPTY_PAYLOAD  # of the last request
+        self._boundary = Boundary()
+        self._methods = Methods()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -90,9 +94,8 @@ class Connection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         if self._full:
             return
-        super().data_received(data)
+        self._parse(data)
         if self._messages:
-            self._look_at_last()
             self._bound()
         if self._messages or self._current_request is not None:
             self.head_since, self.partial = None, False
@@ -101,14 +104,35 @@ class Connection(RequestHandler):
             if self.head_since is None:
                 self.head_since = self._loop.time()
 
-    def _look_at_last(self) -> None:
-        """aiohttp takes what breaks in a body for a broken next request, and lets who reads the body wait for ever."""
+    def _parse(self, data: bytes) -> None:
+        known = len(self._messages)
+        at_rest = self._boundary.here and not known and self._current_request is None and self._body.is_eof()
+        fed = self._methods.hide(data, at_rest)
+        super().data_received(fed)
+        length: int | None = 0
+        if len(self._messages) > known:
+            self._name_first(known)
+            length = self._look_at_last()
+        self._boundary.fed(fed, len(self._messages) - known, self._body, length)
+
+    def _name_first(self, place: int) -> None:
+        message, body = self._messages[place]
+        if isinstance(message, RawRequestMessage):
+            self._messages[place] = self._methods.restore(message), body
+
+    def _look_at_last(self) -> int | None:
+        """aiohttp takes what breaks in a body for a broken next request, and lets who reads the body wait for ever.
+        How many bytes the body has; None where only its own end tells."""
         message, body = self._messages[-1]
         if isinstance(message, RawRequestMessage):
             self._body = body
+            if body is not EMPTY_PAYLOAD:
+                told = message.headers.get("Content-Length")
+                return None if message.chunked or told is None else int(told)
         elif not self._body.is_eof():
             self._messages.pop()
             self._body.set_exception(RequestPayloadError("the body breaks its own framing"))
+        return 0
 
     def _bound(self) -> None:
         """Past the limit the last request within it is answered as the last one of its connection."""
