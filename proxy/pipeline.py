@@ -219,7 +219,7 @@ class Pipeline:
 
     async def _beyond(self, visit: Visit, near: Found | None, choice: Choice, spent: dict[Tier, float]) -> Reply:
         """Memory does not answer: the far tiers may, before the origin is asked."""
-        found = _newer(near, await self._shelves.far(visit.keyed.hash, choice, spent))
+        found = _better(choice, near, await self._shelves.far(visit.keyed.hash, choice, spent))
         for tier, seconds in spent.items():
             self._timed(tier, seconds)
         decision = judge_reuse(visit.request, found, visit.rule, visit.arrived, others=choice.others)
@@ -300,10 +300,10 @@ def _wants_part(request: Request) -> bool:
     return request.method == "GET" and "range" in request.fields
 
 
-def _newer(near: Found | None, far: Found | None) -> Found | None:
-    """The younger of two copies; the other's body is given back."""
+def _better(choice: Choice, near: Found | None, far: Found | None) -> Found | None:
+    """Of two copies the one that suits better; the other's body is given back."""
     if near is None or far is None:
         return near or far
-    keep, drop = (far, near) if far.entry.received_at > near.entry.received_at else (near, far)
+    keep, drop = (far, near) if choice.better(far.entry, near.entry) else (near, far)
     drop.entry.body.close()
     return keep

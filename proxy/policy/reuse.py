@@ -106,6 +106,10 @@ class Choice:
             return fitting[0].id
         return max(fitting, key=lambda variant: rank(variant, self._fields)).id
 
+    def better(self, one: Entry, other: Entry) -> bool:
+        """Whether `one` suits better, where both were picked."""
+        return rank(as_variant(one), self._fields) > rank(as_variant(other), self._fields)
+
     def _fits(self, vary: Pairs) -> bool:
         for name, value in vary:
             own = self._values.get(name)
