@@ -70,7 +70,6 @@ class Ending:
         if tier is None:
             kind, names = (Kind.ALL, ()) if pattern is None else (Kind.PATTERN, (pattern,))
             receipt = await self.purger.purge(PurgeRequest(kind, names))
-        self._tiers.parts.clear(tier)
         return Cleared(await everywhere(tier, pattern), receipt)
 
     async def _drop(self, kind: Kind, names: Sequence[str]) -> None:

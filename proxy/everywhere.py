@@ -40,7 +40,7 @@ class Everywhere:
             "take": self._take,
             "near": self._inventory.near,
             "named": self._inventory.named_near,
-            "clear": self._inventory.clear,
+            "clear": self._inventory.clear_near,
             "count": self._purger.count,
             "receipt": self._receipt,
         }
@@ -69,12 +69,11 @@ class Everywhere:
         return list(rows.values())
 
     async def clear(self, tier: Tier | None, pattern: str | None) -> int:
-        """As `Inventory.clear`; of memory, every worker's. A tier that all share is emptied by one of them."""
-        if tier is not Tier.MEMORY and tier is not None:
-            return await self._inventory.clear(tier, pattern)
+        """As `Inventory.clear`; of memory and of what is held in parts, every worker's. A tier that all share is
+        emptied by one of them."""
         went = await self._inventory.clear(tier, pattern)
-        parts = await self._ask("clear", Tier.MEMORY, pattern)
-        return went + sum(parts) if tier is Tier.MEMORY else went
+        parts = await self._ask("clear", tier, pattern)
+        return went if tier is None else went + sum(parts)
 
     async def count(self, counting: Counting) -> Count:
         """What a purge hits in the memory of all workers."""

@@ -152,6 +152,7 @@ class Gateway:
             self.tiers.tiered,
             self.tiers.all,
             memory,
+            self.tiers.parts,
             lambda: self.pipeline.table,
             self._clock,
             sharing.begin_with if sharing is not None else None,

@@ -158,7 +158,8 @@ class Tiers:
             figures[Tier.FILE] = TierFigures(far.entries, far.bytes, file.max_bytes, far.evictions, self._off)
         elif file.on:
             figures[Tier.FILE] = TierFigures(max_bytes=file.max_bytes, off=self._off)
-        return Figures(figures, tuple(far.names()) if far is not None else (), redis=redis)
+        names = tuple(far.names()) if far is not None else ()
+        return Figures(figures, names, redis=redis, parts=len(self.parts), part_bytes=self.parts.bytes)
 
     def _promote(self, work: Coroutine[None, None, None]) -> object:
         return self._tasks.spawn(work, "promote")

@@ -43,6 +43,7 @@ SHAPE: dict[str, Any] = {
     | {"memory": str, "memoryUsage": int, "latency": float, "keyspace": dict, "hits": int, "misses": int, "errors": int}
     | {"localFallbackSize": int},
     "file": {"size": int, "bytes": int, "files": list, "hits": int, "misses": int, "evictions": int},
+    "parts": {"size": int, "bytes": int},
     "verdicts": dict.fromkeys(["HIT", "MISS", "EXPIRED", "REVALIDATED", "UPDATING", "STALE", "BYPASS"], int),
     "reasons": dict,
     "rules": dict,

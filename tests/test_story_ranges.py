@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.gateway import Client, Clock, Got, running
 from tests.support.origin import FIN, RST, Gate, Origin
+from tests.support.process import serving
 from tests.support.ranged import Ranged
 from tests.support.rawtcp import raw
 
@@ -626,3 +627,40 @@ async def test_chunked_parts_are_parts_too() -> None:
         assert told(await ranged(gateway, "0-99")) == cut(0, 100)
         assert told(await ranged(gateway, "0-199")) == cut(0, 200)
         assert (await ranged(gateway, "0-199")).verdict == "HIT"
+
+
+async def test_what_is_held_in_parts_is_shown_counted_and_cleared() -> None:
+    async with Origin() as origin, running(origin) as gateway:
+        origin.script("/a", Ranged(BODY))
+        origin.script("/b", Ranged(BODY))
+        for path in ("/a", "/b"):
+            await gateway.get(path, {"Range": "bytes=0-99"})
+            await gateway.get(path, {"Range": "bytes=500-599"})
+        await gateway.settled()
+        listing = (await gateway.admin("GET", "/entries")).json
+        shown = {row["url"].rpartition("/")[2]: (row["tier"], row["size"], row["of"]) for row in listing["entries"]}
+        assert (shown, listing["total"]) == ({"a": ("memory", 200, 2048), "b": ("memory", 200, 2048)}, 2)
+        (row,) = (await gateway.admin("GET", "/entries?match=*/b")).json["entries"]
+        assert (await gateway.admin("GET", f"/entries/{row['key'][:12]}")).json["key"] == row["key"]
+        stats = await gateway.stats()
+        assert (stats["parts"]["size"], stats["memory"]["size"]) == (2, 0)
+        assert stats["parts"]["bytes"] > 2 * len(BODY)
+        assert (await gateway.admin("DELETE", "/file")).json["cleared"] == 0
+        assert (await gateway.admin("DELETE", "/memory?pattern=*/b")).json["cleared"] == 1
+        assert (await gateway.stats())["parts"]["size"] == 1
+        assert (await gateway.admin("DELETE", "")).json["cleared"] == 1
+        assert (await gateway.stats())["parts"] == {"size": 0, "bytes": 0}
+        assert (await gateway.admin("GET", "/entries")).json["total"] == 0
+
+
+@pytest.mark.parametrize(("page", "cleared"), [("/memory", 2), ("/file", 0), ("", None)])
+async def test_clearing_reaches_what_every_worker_holds_in_parts(page: str, cleared: int | None) -> None:
+    async with Origin() as origin, serving(origin, None, "--workers", "2") as gateway:
+        origin.script("/a", Ranged(BODY))
+        while (await gateway.stats())["parts"]["size"] < 2:  # one in each worker
+            async with raw(gateway.port) as connection:
+                await connection.get("/a", "Range: bytes=0-99")
+        got = (await gateway.admin("DELETE", page)).json
+        assert cleared is None or got["cleared"] == cleared
+        assert (await gateway.stats())["parts"]["size"] == (2 if page == "/file" else 0)
+        assert (await gateway.admin("GET", "/entries")).json["total"] == (1 if page == "/file" else 0)

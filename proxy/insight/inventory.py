@@ -4,11 +4,11 @@ import asyncio
 import heapq
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import islice
-from typing import NamedTuple, TypedDict
+from itertools import chain, islice
+from typing import NamedTuple, NotRequired, Protocol, TypedDict
 
 from proxy.entry import Entry, Variant
 from proxy.invalidation.records import PathPattern
@@ -17,6 +17,7 @@ from proxy.policy.freshness import current_age, lifetime
 from proxy.rules import Rule, RuleTable
 from proxy.store import Store
 from proxy.store.memory import MemoryStore
+from proxy.store.parts import InParts
 from proxy.store.shelves import hash_of
 from proxy.store.tiered import Tiered
 
@@ -28,8 +29,8 @@ SOME = 8  # entries that tell that a short key is ambiguous
 
 
 class Row(TypedDict):
-    """One entry as it is shown. Seconds; `ttl` is negative for a stale one; `size` is the
-    content's, in bytes."""
+    """One entry as it is shown. Seconds; `ttl` is negative for a stale one; `size` is the content's, in bytes, and of
+    an answer that is held in parts what is there `of` so many."""
 
     key: str
     url: str
@@ -38,12 +39,21 @@ class Row(TypedDict):
     age: float
     ttl: float
     size: int
+    of: NotRequired[int]
     hits: int
     tags: Sequence[str]
 
 
+class Parts(Protocol):
+    """The answers that this worker holds in parts."""
+
+    def listed(self) -> Sequence[InParts]: ...
+
+    def clear(self, tier: Tier | None, fits: Callable[[Entry], bool]) -> int: ...
+
+
 class Near(NamedTuple):
-    """What lies in the memory of one worker: hits by key, and the rows of those hit most."""
+    """What one worker has in memory, and in parts: hits by key, and the rows of those hit most."""
 
     hits: Mapping[str, int]
     rows: Sequence[Row]
@@ -69,6 +79,7 @@ class Inventory:
         tiered: Tiered,
         stores: Mapping[Tier, Store],
         memory: MemoryStore | None,
+        parts: Parts,
         table: Callable[[], RuleTable],
         clock: Callable[[], float],
         begin_with: Callable[[str], Awaitable[Sequence[str]]] | None = None,
@@ -76,6 +87,7 @@ class Inventory:
         self._tiered = tiered
         self._stores = stores
         self._memory = memory
+        self._parts = parts
         self._table = table
         self._clock = clock
         self._begin_with = begin_with
@@ -94,6 +106,9 @@ class Inventory:
                 seen.add(entry.key)
             hits = self._hits(entry) + elsewhere[entry.key]
             most.add(hits, self._row(Tier.MEMORY if entry.key in elsewhere else tier, entry, hits))
+        for row in self._in_parts(_pattern(match)):
+            seen.add(row["key"])
+            most.add(0, row)
         for row in (row for other in others for row in other.rows):
             if row["key"] not in seen:
                 seen.add(row["key"])
@@ -102,10 +117,13 @@ class Inventory:
         return Listing(most.rows, most.total + len(beyond), not cut)
 
     async def near(self, limit: int, match: str | None) -> Near:
-        """What lies in this worker's memory alone."""
+        """What this worker alone has."""
         hits: dict[str, int] = {}
         most = _Most(limit)
         pattern = _pattern(match)
+        for row in self._in_parts(pattern):
+            hits[row["key"]] = 0
+            most.add(0, row)
         for entry in await self._near():
             if _fits(pattern, entry):
                 hits[entry.key] = self._hits(entry)
@@ -124,21 +142,39 @@ class Inventory:
         return list(rows.values())[:SOME]
 
     async def named_near(self, key: str) -> Sequence[Row]:
-        """As `named`, in this worker's memory alone."""
-        found = (entry for entry in await self._near() if entry.key.startswith(key))
-        return [self._row(Tier.MEMORY, entry, self._hits(entry)) for entry in islice(found, SOME)]
+        """As `named`, of what this worker alone has."""
+        near = (self._row(Tier.MEMORY, entry, self._hits(entry)) for entry in await self._near())
+        found = (row for row in chain(near, self._in_parts(None)) if row["key"].startswith(key))
+        return list(islice(found, SOME))
 
     async def clear(self, tier: Tier | None, pattern: str | None) -> int:
         """Empty one tier, or all; of a pattern, only what fits it. How many entries went: most lie in several tiers, so
         it is the largest number of any."""
+        in_parts = self._clear_parts(tier, pattern)
         if pattern is None:
-            return max((await self._tiered.clear(tier)).values(), default=0)
+            return in_parts + max((await self._tiered.clear(tier)).values(), default=0)
         fits = PathPattern.parse(pattern)
         went = [0]
         for name, store in self._stores.items():
             if tier in (None, name):
                 went.append(await emptied(store, fits))
-        return max(went)
+        return in_parts + max(went)
+
+    async def clear_near(self, tier: Tier | None, pattern: str | None) -> int:
+        """As `clear`, of what this worker alone has."""
+        if tier in (None, Tier.MEMORY):
+            return await self.clear(Tier.MEMORY, pattern) + self._clear_parts(tier, pattern)
+        return self._clear_parts(tier, pattern)
+
+    def _clear_parts(self, tier: Tier | None, pattern: str | None) -> int:
+        fits = _pattern(pattern)
+        return self._parts.clear(tier, lambda entry: _fits(fits, entry))
+
+    def _in_parts(self, pattern: PathPattern | None) -> Iterator[Row]:
+        for tier, entry, there in self._parts.listed():
+            if _fits(pattern, entry):
+                whole = self._row(tier, entry, 0)
+                yield whole | {"size": there, "of": whole["size"]}
 
     def _hits(self, entry: Entry) -> int:
         slot = self._memory.peek(entry.key) if self._memory is not None else None

@@ -41,13 +41,15 @@ STATES = ("connecting", "ready", "degraded", "closed")
 @dataclass(frozen=True, slots=True)
 class Figures:
     """The instance now. `files` are names of records, at most FILES; `breakers` map an upstream to its state; `redis`
-    is None where it is not in use."""
+    is None where it is not in use; `parts` and `part_bytes` are of answers that are held in parts."""
 
     tiers: Mapping[Tier, TierFigures] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     breakers: Mapping[str, str] = field(default_factory=dict)
     redis: RedisFigures | None = None
     workers: int = 1
+    parts: int = 0
+    part_bytes: int = 0
 
 
 FILES = 100

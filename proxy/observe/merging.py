@@ -19,7 +19,15 @@ def merged(parts: Sequence[Figures]) -> Figures:
     files = tuple(name for part in parts for name in part.files)[:FILES]
     tiers = {tier: _tier(tier, [part.tiers[tier] for part in parts if tier in part.tiers]) for tier in _tiers(parts)}
     redis = [part.redis for part in parts if part.redis is not None]
-    return Figures(tiers, files, breakers, _redis(redis) if redis else None, sum(part.workers for part in parts))
+    return Figures(
+        tiers,
+        files,
+        breakers,
+        _redis(redis) if redis else None,
+        sum(part.workers for part in parts),
+        sum(part.parts for part in parts),
+        sum(part.part_bytes for part in parts),
+    )
 
 
 def _tiers(parts: Iterable[Figures]) -> list[Tier]:

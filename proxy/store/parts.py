@@ -9,7 +9,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from proxy.entry import Body, Entry, Found, Select
 from proxy.errors import StoreError
@@ -84,6 +84,14 @@ class Partly:
             return replace(self.found, entry=replace(self.entry, body=self.entry.body.share()))
         except StoreError:
             return None
+
+
+class InParts(NamedTuple):
+    """An answer that is held in parts, with the bytes of its content that are there."""
+
+    tier: Tier
+    entry: Entry
+    there: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,12 +200,21 @@ class Parts:
         """Give back what nobody can want any more; how many went."""
         return sum(not self._lives(held) for held in self._all())
 
-    def clear(self, tier: Tier | None = None) -> int:
-        """Give up those of one tier, or all; how many went."""
-        gone = [held for held in self._all() if tier in (None, held.tier)]
+    def clear(self, tier: Tier | None = None, fits: Callable[[Entry], bool] = lambda entry: True) -> int:
+        """Give up those of one tier, or all, that fit; how many went."""
+        gone = [held for held in self._all() if tier in (None, held.tier) and fits(held.entry)]
         for held in gone:
             self.end(held)
         return len(gone)
+
+    def listed(self) -> list[InParts]:
+        """All that may still be wanted."""
+        return [InParts(held.tier, held.entry, held.body.extents.size) for held in self._all() if self._lives(held)]
+
+    @property
+    def bytes(self) -> int:
+        """What they take, in memory and on disk."""
+        return sum(held.size for held in self._all())
 
     # -- places ----------------------------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ def build(counters: Counters, figures: Figures, uptime: float, *, names: bool) -
         "memory": _memory(counters, figures),
         "redis": _redis(counters, figures),
         "file": _file(counters, figures, names),
+        "parts": {"size": figures.parts, "bytes": figures.part_bytes},
         "verdicts": {verdict.value: count for verdict, count in counters.verdicts.items()},
         "reasons": {why.word: count for why, count in counters.reasons.items()},
         "rules": _rules(counters),
