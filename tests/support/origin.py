@@ -337,7 +337,7 @@ class Origin:
 
     async def _read_body(self, request: Recorded, reader: Reader) -> None:
         if "chunked" in (request.header("transfer-encoding") or ""):
-            while size := int(await reader.readline(), 16):
+            while size := int(await reader.readuntil(b"\r\n"), 16):
                 self._received(request, await reader.readexactly(size))
                 assert await reader.readline() == b"\r\n"
             while (await reader.readline()).strip():
