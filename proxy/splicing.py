@@ -29,13 +29,14 @@ class SplicedBody:
     async def read(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         wanted = Part(start, self.size if end is None else min(end, self.size))
         at = wanted.start
-        for gap in (*self._extents.gaps(wanted), Part(wanted.end, wanted.end)):
-            if at < gap.start:
-                async for chunk in self._held.read(at, gap.start):
-                    yield chunk
+        for gap in self._extents.gaps(wanted):
+            async for chunk in self._there(at, gap.start):
+                yield chunk
             async for chunk in self._come(gap):
                 yield chunk
             at = gap.end
+        async for chunk in self._there(at, wanted.end):
+            yield chunk
 
     async def verify(self) -> None:
         pass
@@ -46,6 +47,11 @@ class SplicedBody:
     def close(self) -> None:
         self._held.close()
         self._reader.leave()
+
+    async def _there(self, start: int, end: int) -> AsyncIterator[bytes]:
+        if start < end:
+            async for chunk in self._held.read(start, end):
+                yield chunk
 
     async def _come(self, gap: Part) -> AsyncIterator[bytes]:
         """The bytes of a gap; the last ones that were announced come out once there is proof that no more came."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.gateway import Client, Clock, Got, running
+from tests.support.gateway import HOST, Client, Clock, Got, running
 from tests.support.origin import FIN, RST, Gate, Origin
 from tests.support.process import serving
 from tests.support.ranged import Ranged
@@ -72,6 +72,24 @@ async def test_the_origin_is_asked_only_for_what_is_missing() -> None:
         assert origin.last.header("range") == "bytes=500-599"
         assert told(await ranged(gateway, "0-599")) == cut(0, 600)
         assert origin.count("/a") == 3
+
+
+@pytest.mark.parametrize("held", ["0-9", "20-29", "90-99", "10-39,60-89", "0-19,80-99"])
+@pytest.mark.parametrize("wanted", [(0, 100), (10, 90), (0, 30), (5, 25), (70, 100), (19, 81)])
+async def test_what_was_completed_ends_in_order(held: str, wanted: tuple[int, int]) -> None:
+    """Wherever the gap lies, the connection goes on after the last byte."""
+    async with Origin() as origin, running(origin) as gateway:
+        origin.script("/a", Ranged(BODY))
+        for each in held.split(","):
+            await ranged(gateway, each)
+        start, end = wanted
+        async with raw(gateway.port) as connection:
+            for _ in range(3):
+                got = await connection.get("/a", f"Range: bytes={start}-{end - 1}", host=HOST)
+                assert (got.status, got.body, got.complete) == (206, BODY[start:end], True)
+        await gateway.settled()
+        again = await ranged(gateway, f"{start}-{end - 1}")
+        assert (again.verdict, again.body) == ("HIT", BODY[start:end])
 
 
 async def test_several_ranges_with_one_gap_are_completed() -> None:
