@@ -15,7 +15,7 @@ from proxy.policy.freshness import current_age
 from proxy.policy.parts import AsCame, Combined, Confirm, Fill, combine, same_representation
 from proxy.policy.presenting import end_to_end
 from proxy.policy.renewal import FallBack, Mismatch, Renewed, Replaced, judge_renewal
-from proxy.policy.storing import Skip, judge_renewed
+from proxy.policy.storing import Skip, for_all, judge_renewed
 from proxy.reasons import Why
 from proxy.recording import Reader
 from proxy.replying import Fate, Replying
@@ -134,6 +134,8 @@ class Completing:
                 outcome.verdict, outcome.reason = Verdict.REVALIDATED, Why.REVALIDATED
                 outcome.stored = skip is None and self._parts.renew(partly, entry)
                 outcome.stored_why = skip.why if skip is not None else None
+                if skip is not None and for_all(visit.request, visit.rule, skip):
+                    self._parts.end(partly.held)
                 found = replace(found, entry=replace(entry, body=found.entry.body))
                 age = current_age(entry, self._clock())
                 reply = self._reply.stored(visit.request, visit.rule, found, outcome, age)

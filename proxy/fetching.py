@@ -19,7 +19,7 @@ from proxy.policy.conditional import NOT_WHOLE, validators
 from proxy.policy.presenting import end_to_end
 from proxy.policy.renewal import FallBack, Mismatch, Outdated, Renewed, Replaced, judge_head, judge_renewal
 from proxy.policy.reuse import Choice, Serve, judge_reuse
-from proxy.policy.storing import Keep, Skip, judge_renewed, judge_size, judge_storing, may_replace, outdates
+from proxy.policy.storing import Keep, Skip, for_all, judge_renewed, judge_size, judge_storing, may_replace, outdates
 from proxy.reasons import Why
 from proxy.recording import Recording
 from proxy.replying import Fate
@@ -203,7 +203,7 @@ class Fetching:
                     skip = judge_renewed(replace(request, method="GET"), head, renewed, rule, now)
                     if skip is None:
                         await self._shelf.put(replace(renewed, fence=entry.fence + 1))
-                    elif skip.why is not Why.REQUEST_NO_STORE:
+                    elif for_all(request, rule, skip):
                         await self._outdate(entry)
                 case Outdated():
                     await self._outdate(entry)
@@ -216,6 +216,8 @@ class Fetching:
         if landing.skip is not None:
             self._learn(trip, landing.skip, leave)
             flight.land(landing)
+            if for_all(trip.visit.request, trip.visit.rule, landing.skip):
+                await self._outdate(landing.was)
             return
         try:
             body = entry.body.share()

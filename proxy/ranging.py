@@ -27,7 +27,7 @@ from proxy.policy.identity import for_everybody
 from proxy.policy.parts import AsCame, Confirm, Course, Fill, judge_range
 from proxy.policy.renewal import Renewed, judge_renewal
 from proxy.policy.reuse import Choice, Serve, ServeStale, answers
-from proxy.policy.storing import judge_renewed
+from proxy.policy.storing import for_all, judge_renewed
 from proxy.reasons import Why
 from proxy.recording import GivenUp
 from proxy.replying import Replying
@@ -206,8 +206,11 @@ class Ranging:
         match renewal:
             case Renewed(entry):
                 entry = replace(entry, position=start.position, fence=start.fence)
-                if judge_renewed(request, answer.head, entry, rule, self._clock()) is None:
+                skip = judge_renewed(request, answer.head, entry, rule, self._clock())
+                if skip is None:
                     self._parts.renew(partly, entry)
+                elif for_all(request, rule, skip):
+                    self._parts.end(partly.held)
             case _:
                 if answer.head.status < 500:
                     self._parts.end(partly.held)

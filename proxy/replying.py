@@ -42,7 +42,7 @@ class Replying:
         outcome.tier, outcome.key = found.tier, entry.key
         if outcome.ttl is None:
             outcome.ttl = _remaining(entry, rule, age)
-        if what.status == 416:
+        if what.outside:
             entry.body.close()
             return self._outside(request, rule, what, outcome)
         if what.parts:
@@ -83,7 +83,7 @@ class Replying:
             outcome.ttl = _remaining(entry, rule, age)
         if what.empty:
             reader.leave()
-        if what.status == 416:
+        if what.outside:
             return self._outside(request, rule, what, outcome)
         fields = self._dressed(what.fields, request, rule, outcome, age, what.status)
         body: bytes | AsyncIterator[bytes] = b""

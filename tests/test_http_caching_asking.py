@@ -89,14 +89,15 @@ async def test_a_clients_no_store(setting: str, kept: bool) -> None:
 
 
 async def test_max_age_of_the_trusted_is_a_limit() -> None:
-    """RFC 9111 5.2.1.1."""
+    """RFC 9111 5.2.1.1, 5.4."""
     clock = Clock()
     async with Origin() as origin, running(origin, TRUSTED, clock=clock) as gateway:
         origin.answer("/a", headers=[MINUTE, TAG], body=b"x")
         await gateway.get("/a")
         await gateway.settled()
         clock.advance(30)
-        assert (await gateway.get("/a", {"Cache-Control": "max-age=31"})).verdict == "HIT"
+        for more in ({}, {"Pragma": "no-cache"}):  # 5.4: that counts alone
+            assert (await gateway.get("/a", {"Cache-Control": "max-age=31", **more})).verdict == "HIT"
         assert (await gateway.get("/a", {"Cache-Control": "max-age=29"})).verdict == "EXPIRED"
 
 

@@ -1,11 +1,13 @@
 """Over the wire, defaults only: what the framing of an origin's answer proves (http-caching: invalid, duplicated or
 junk framing; RFC 9112 6.3, 7.1). Every failure of a connection is in test_upstream_faults."""
 
+from typing import Any
+
 import pytest
 
 from tests.support.gateway import running
 from tests.support.judged import cc
-from tests.support.origin import FIN, Origin
+from tests.support.origin import FIN, RST, Gate, Origin
 from tests.support.rawtcp import raw
 
 OK = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n"
@@ -45,6 +47,7 @@ async def test_what_is_proven_is_passed_on_and_stored(said: bytes, body: bytes) 
         ),
         pytest.param(OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", id="a coding that nobody asked for"),
         pytest.param(OK + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", id="chunked twice"),
+        pytest.param(CHUNKED.replace(b"1.1", b"1.0") + b"3\r\nabc\r\n0\r\n\r\n", id="chunks in HTTP/1.0"),
         pytest.param(OK + b"Content-Length: 3x\r\n\r\nabc", id="no number"),
         pytest.param(OK + b"Content-Length : 3\r\n\r\nabc", id="a space before the colon"),
         pytest.param(OK + b" Content-Length: 3\r\n\r\nabc", id="a folded line"),
@@ -83,3 +86,15 @@ async def test_what_is_not_proven_is_passed_on_as_that_and_not_stored(said: byte
             assert b"abc".startswith(got.body)
         await gateway.settled()
         assert (await gateway.get("/a")).body == b"good"
+
+
+@pytest.mark.parametrize(("end", "told"), [(FIN, "fin"), (RST, "rst")], ids=["ended", "reset"])
+async def test_how_a_body_without_an_announced_end_ended_is_passed_on(end: Any, told: str) -> None:
+    """RFC 9112 8: the connection's end in good order is all that such a body has to prove itself by."""
+    async with Origin() as origin, running(origin) as gateway, raw(gateway.port) as client:
+        rest = Gate()
+        origin.script("/a", OK + b"Connection: close\r\n\r\nabc", rest, end)
+        await client.send(b"GET /a HTTP/1.1\r\nHost: site.example\r\n\r\n")
+        await client.reader.readuntil(b"abc")
+        rest.release()
+        assert await client.closed() == told

@@ -145,6 +145,7 @@ async def test_set_cookie(fields: list[Told], allowed: bool, kept: bool) -> None
         origin.answer("/a", headers=[*fields, ("Set-Cookie", "a=b")], body=b"x")
         got = [await gateway.get("/a") for _ in range(2)]
         assert [each.header("set-cookie") for each in got] == ["a=b", "a=b"]
+        assert ("; stored;" in (got[0].header("cache-status") or "")) is kept
         assert (got[1].verdict == "HIT") is kept
 
 
@@ -161,6 +162,7 @@ CREDENTIALS += ["X-Amz-Security-Token", "X-Goog-Api-Key"]
         pytest.param([cc("s-maxage=60")], True, True, id="s-maxage"),
         pytest.param([cc("max-age=60, must-revalidate")], True, True, id="must-revalidate"),
         pytest.param([AGO], False, False, id="heuristics"),
+        pytest.param([cc("must-revalidate"), AGO], False, False, id="must-revalidate, but no lifetime beside it"),
         pytest.param([cc("max-age=0, must-revalidate"), ("ETag", '"1"')], False, False, id="nothing that is shared"),
     ],
 )

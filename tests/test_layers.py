@@ -18,7 +18,8 @@ policy.fields policy.json_form
 policy.cache_control policy.graphql_form
 policy.keys policy.freshness policy.conditional policy.ranges policy.vary policy.identity
 policy.tags policy.variants
-policy.reuse policy.storing policy.renewal policy.forwarding policy.cache_status policy.invalidating
+policy.reuse policy.storing policy.forwarding policy.cache_status policy.invalidating
+policy.renewal
 policy.presenting policy.parts
 policy
 tasks

@@ -24,7 +24,9 @@ async def test_what_connection_names_goes_no_further_either_way() -> None:
         assert (asked.header("x-mine"), asked.header("x-passes"), asked.header("connection")) == (None, "2", None)
 
 
-@pytest.mark.parametrize("name", ["Proxy-Connection", "Keep-Alive", "TE", "Upgrade", "Trailer", "HTTP2-Settings"])
+@pytest.mark.parametrize(
+    "name", ["Proxy-Connection", "Keep-Alive", "TE", "Upgrade", "Trailer", "HTTP2-Settings", "Close"]
+)
 async def test_fields_of_the_connection_go_no_further_without_being_named(name: str) -> None:
     """7.6.1."""
     async with Origin() as origin, running(origin) as gateway, raw(gateway.port) as client:

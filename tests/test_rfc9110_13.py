@@ -39,6 +39,7 @@ RANGE = {"Range": "bytes=2-4"}
         pytest.param({"If-Range": "Sun Nov  6 08:49:37 1994", **RANGE}, 206, id="13.1.5 in another form"),
         pytest.param({"If-Range": "Sun, 06 Nov 1994 08:49:38 GMT", **RANGE}, 200, id="13.1.5 a later date"),
         pytest.param({"If-Range": "v1", **RANGE}, 200, id="13.1.5 neither"),
+        pytest.param({"If-Range": '"v1", "v2"', **RANGE}, 200, id="13.1.5 a list is neither"),
         pytest.param({"If-Range": '"v1"'}, 200, id="13.1.5 without a range it says nothing"),
         pytest.param({"If-Range": '"x"'}, 200, id="13.1.5 nor here"),
     ],
@@ -64,6 +65,16 @@ async def test_a_date_that_is_not_strong_does_not_join_parts() -> None:
         await gateway.get("/a")
         assert (await gateway.get("/a", {"If-Range": modified, **RANGE})).status == 200
         assert (await gateway.get("/a", {"If-Modified-Since": modified})).status == 304  # here it need not be
+
+
+async def test_a_weak_tag_does_not_join_parts() -> None:
+    """8.8.3.2, 13.1.5: neither does a strong one of the client's join it."""
+    async with Origin() as origin, running(origin) as gateway:
+        origin.answer("/a", headers=[("Cache-Control", "max-age=60"), ("ETag", 'W/"v1"')], body=b"0123456789")
+        await gateway.get("/a")
+        for tag in ('W/"v1"', '"v1"'):
+            assert (await gateway.get("/a", {"If-Range": tag, **RANGE})).status == 200
+            assert (await gateway.get("/a", {"If-None-Match": tag})).status == 304  # here it may be
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ async def filled(origin: Origin, gateway: Client, *fields: Told) -> None:
         pytest.param([("ETag", '"b"'), ("Content-Length", "4")], False, id="another tag"),
         pytest.param([("Last-Modified", "Tue, 14 Nov 2023 22:13:21 GMT")], False, id="another date"),
         pytest.param([TAG, ("Content-Length", "5")], False, id="another length"),
+        pytest.param([TAG, ("Content-Length", "4"), ("Vary", "Foo")], False, id="it varies otherwise"),
     ],
 )
 async def test_a_head_renews_or_ends_what_a_get_stored(told: list[Told], renewed: bool) -> None:
@@ -87,6 +88,32 @@ async def test_what_takes_its_place_ends_it_even_unstored(status: int, fields: l
         await gateway.settled()
         later = await gateway.get("/a")
         assert (later.status, later.body == b"body") == ((502, False) if over else (200, True))
+
+
+@pytest.mark.parametrize("said", ["private, max-age=60", "no-store"])
+@pytest.mark.parametrize(
+    ("first", "asked", "over"),
+    [
+        pytest.param("max-age=10", {}, True, id="it stands in for no error"),
+        pytest.param("max-age=10, stale-while-revalidate=60", {}, True, id="nor is it served in its window"),
+        pytest.param("public, max-age=10", {"Authorization": "Basic YQ=="}, False, id="told to one person"),
+        pytest.param("max-age=10", {"Cache-Control": "no-store"}, False, id="what a client forbids"),
+    ],
+)
+async def test_a_304_that_forbids_storing_ends_what_it_confirms(
+    first: str, asked: dict[str, str], over: bool, said: str
+) -> None:
+    """RFC 9111 3.2, 4.3.4: what is stored would have to say so too, and may not be stored any longer."""
+    clock = Clock()
+    async with Origin() as origin, running(origin, clock=clock) as gateway:
+        await filled(origin, gateway, cc(first), TAG)
+        clock.advance(11)
+        origin.answer("/a", 304, [cc(said), TAG], times=1)
+        origin.script("/a", FIN)
+        assert (await gateway.get("/a", asked)).body == b"body"
+        await gateway.settled()
+        later = await gateway.get("/a")
+        assert (later.status, later.verdict) == ((502, "MISS") if over else (200, "STALE"))
 
 
 async def test_a_refresh_that_brings_something_else_ends_the_window() -> None:

@@ -52,14 +52,15 @@ async def test_the_way_from_the_origin_counts() -> None:
 async def test_an_unsafe_request_waits_for_the_origin_and_ends_what_it_changed() -> None:
     """RFC 9111 4 (write through), 4.4: the target, Location and Content-Location of the same origin, no others; and
     nothing by a failure."""
-    paths = ("/a", "/b", "/c", "/other")
+    paths = ("/a", "/b", "/c", "/other", "/port", "/scheme")
     async with Origin() as origin, running(origin) as gateway:
         for path in paths:
             origin.answer(path, headers=[MINUTE], body=b"x")
             await gateway.get(path)
         await gateway.settled()
         told = [("Location", "/b"), ("Content-Location", "http://site.example/c")]
-        told += [("Location", "http://elsewhere.example/other")]
+        told += [("Location", "http://elsewhere.example/other"), ("Location", "http://site.example:8080/port")]
+        told += [("Content-Location", "https://site.example/scheme")]
         origin.answer("/a", 500, told, b"no", times=1)
         assert (await gateway.post("/a")).status == 500
         assert {(await gateway.get(path)).verdict for path in paths} == {"HIT"}
@@ -70,10 +71,10 @@ async def test_an_unsafe_request_waits_for_the_origin_and_ends_what_it_changed()
         assert not posted.done()
         gate.release()
         assert (await posted).status == 201
-        assert [(await gateway.get(path)).verdict for path in paths] == ["MISS", "MISS", "MISS", "HIT"]
+        assert [(await gateway.get(path)).verdict for path in paths] == ["MISS"] * 3 + ["HIT"] * 3
 
 
-@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "POST", "PROPPATCH"])
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "POST", "PROPPATCH", "M-SEARCH", "LINK"])
 @pytest.mark.parametrize(("status", "ends"), [(200, True), (204, True), (303, True), (400, False), (503, False)])
 async def test_every_unsafe_method_ends_what_is_stored(method: str, status: int, ends: bool) -> None:
     """RFC 9111 4.4: 2xx and 3xx are no errors."""

@@ -63,22 +63,46 @@ async def test_what_answers_twice(status: int, fields: list[Told], kept: bool) -
 
 async def test_all_fields_are_stored_but_those_of_a_connection() -> None:
     """RFC 9111 3.1: known or not, in their order and bytes."""
-    told = [("X-New-Thing", "\xe9 a,,b"), ("x-new-thing", "c"), MINUTE, ("Link", "</x>"), ("X-Odd", "")]
+    told = [("X-New-Thing", "\xe9  a,,b\t c"), ("x-new-thing", "c"), MINUTE, ("Link", "</x>"), ("X-Odd", "")]
     gone = [("Connection", "X-Hop"), ("X-Hop", "1"), ("Keep-Alive", "timeout=5"), ("Proxy-Connection", "x")]
-    gone += [("Proxy-Authenticate", "Basic"), ("Proxy-Authentication-Info", "x"), ("Upgrade", "h2c")]
+    gone += [("Proxy-Authenticate", "Basic"), ("Proxy-Authentication-Info", "x"), ("Proxy-Authorization", "x")]
+    gone += [("Upgrade", "h2c")]
     async with Origin() as origin, running(origin) as gateway:
         origin.answer("/a", headers=[*told[:2], *gone, *told[2:]], body=b"x")
-        for verdict in ("MISS", "HIT"):
+        for verdict, tier in (("MISS", None), ("HIT", "memory"), ("HIT", "file")):
+            if tier == "file":
+                await gateway.admin("DELETE", "/memory")
             async with raw(gateway.port) as client:
                 await client.send(b"GET /a HTTP/1.1\r\nHost: site.example\r\n\r\n")
                 answer = await client.response()
             await gateway.settled()
-            assert answer.header("x-cache") == verdict
+            assert (answer.header("x-cache"), answer.header("x-cache-tier")) == (verdict, tier)
             names = {name.lower().encode() for name, _ in told}
             kept = [(n.decode(), v.decode("latin-1")) for n, v in answer.pairs if n.lower() in names]
             assert kept == told
             for name in {name for name, _ in gone} - {"Connection"}:
                 assert answer.header(name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Cache-Control", "no-store"),
+        ("Cache-Control", "private"),
+        ("CDN-Cache-Control", "no-store"),
+        ("Expires", "0"),
+        ("Set-Cookie", "a=b"),
+        ("Vary", "*"),
+    ],
+)
+async def test_connection_hides_no_word_of_the_origins_from_the_cache(name: str, value: str) -> None:
+    """RFC 9110 7.6.1: Cache-Control is never appropriate as a connection option, nor is what else is for everybody."""
+    async with Origin() as origin, running(origin) as gateway:
+        origin.answer("/a", headers=[("Connection", name), (name, value), AGO], body=b"x")
+        for _ in range(2):
+            got = await gateway.get("/a")
+            await gateway.settled()
+            assert (got.verdict == "HIT", got.header(name)) == (False, value)
 
 
 async def test_trailers_are_never_made_header_fields() -> None:

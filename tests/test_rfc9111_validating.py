@@ -5,6 +5,7 @@ import pytest
 from tests.support.gateway import Clock, running
 from tests.support.judged import Told, cc
 from tests.support.origin import Origin, Recorded
+from tests.support.rawtcp import raw
 
 SHORT = cc("max-age=1")
 TAG = ("ETag", '"a"')
@@ -80,6 +81,66 @@ async def test_a_304_renews_the_stored_fields_but_not_what_describes_its_bytes()
             told = [got.header(name) for name in ("x-a", "x-b", "x-c", "content-type", "cache-control")]
             assert (got.verdict, got.body, told) == (verdict, b"body", ["3", "old", "new", "text/html", "max-age=60"])
             assert (got.header("content-length"), got.header("content-encoding")) == ("4", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "stored"),
+    [
+        *((name, "own") for name in ("Content-Range", "Content-MD5", "Content-Digest", "Repr-Digest", "Digest")),
+        *((name, None) for name in ("Proxy-Authenticate", "Proxy-Authentication-Info", "Proxy-Authorization")),
+        *((name, None) for name in ("Keep-Alive", "Proxy-Connection", "TE", "Trailer", "Upgrade", "HTTP2-Settings")),
+        *((name, None) for name in ("Close", "Connection", "X-Nominated")),
+    ],
+)
+async def test_a_304_tells_of_its_own_message_what_is_not_the_stored_ones(name: str, stored: str | None) -> None:
+    """RFC 9111 3.1, 3.2; RFC 9110 7.6.1: neither to who asked nor to the next, from a revalidation and from a HEAD."""
+    clock = Clock()
+    async with Origin() as origin, running(origin, clock=clock) as gateway, raw(gateway.port) as client:
+        own = [] if stored is None else [(name, stored)]
+        origin.answer("/a", headers=[cc("max-age=10"), TAG, *own], body=b"body", times=1)
+        said = [TAG, cc("max-age=10"), ("Connection", "X-Nominated"), (name, "x-nominated")]
+        origin.answer("/a", 304, said, times=1)
+        origin.script("/a", "".join(["HTTP/1.1 200 OK\r\n", *(f"{n}: {v}\r\n" for n, v in said), "\r\n"]).encode())
+        await client.get("/a")
+        await gateway.settled()
+        for method, verdicts in (("GET", ["REVALIDATED", "HIT"]), ("HEAD", ["EXPIRED", "HIT"])):
+            clock.advance(11)
+            for verdict in verdicts:
+                got = await client.get("/a", method=method if verdict != "HIT" else "GET")
+                await gateway.settled()
+                assert got.header("x-cache") == verdict
+                assert verdict == "EXPIRED" or got.header(name) == stored
+
+
+async def test_a_304_ends_the_age_and_the_date_that_were_stored() -> None:
+    """RFC 9111 3.2, 4.2.3: both are of one message, told or not; without a Date it has the time at which it came."""
+    clock = Clock(1_700_000_000.0)
+    async with Origin() as origin, running(origin, clock=clock) as gateway:
+        origin.answer("/a", headers=[SHORT, TAG, ("Date", THEN[1]), ("Age", "1")], body=b"body", times=1)
+        origin.answer("/a", 304, [TAG, cc("max-age=60")])
+        await gateway.get("/a")
+        await gateway.settled()
+        clock.advance(100)
+        for verdict in ("REVALIDATED", "HIT"):
+            got = await gateway.get("/a")
+            await gateway.settled()
+            told = got.verdict, got.header("age"), got.header("date")
+            assert told == (verdict, "0", "Tue, 14 Nov 2023 22:15:00 GMT")
+
+
+async def test_a_cookie_that_a_304_sets_is_for_who_asked() -> None:
+    """http-caching: Set-Cookie is not stored; RFC 9111 7.3."""
+    clock = Clock()
+    async with Origin() as origin, running(origin, clock=clock) as gateway:
+        origin.answer("/a", headers=[SHORT, TAG], body=b"body", times=1)
+        origin.answer("/a", 304, [TAG, cc("max-age=60"), ("Set-Cookie", "a=b")])
+        await gateway.get("/a")
+        await gateway.settled()
+        clock.advance(2)
+        for verdict, cookie in (("REVALIDATED", "a=b"), ("HIT", None)):
+            got = await gateway.get("/a")
+            await gateway.settled()
+            assert (got.verdict, got.body, got.header("set-cookie")) == (verdict, b"body", cookie)
 
 
 @pytest.mark.parametrize("told", [[("ETag", '"b"')], [TAG, ("Vary", "Foo")]])

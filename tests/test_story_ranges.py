@@ -12,6 +12,7 @@ from tests.support.origin import FIN, RST, Gate, Origin
 from tests.support.process import serving
 from tests.support.ranged import Ranged
 from tests.support.rawtcp import raw
+from tests.support.redis_servers import redis_server
 
 BODY = bytes(range(256)) * 8  # 2048 bytes, of which no two hundred are like any other at their place
 
@@ -131,6 +132,20 @@ async def test_when_all_parts_are_there_it_is_a_plain_entry(size: int, tmp_path:
         assert (again.tier, again.body == body) == ("file", True)  # it outlives the process like any other
 
 
+async def test_parts_are_never_in_redis_but_what_they_make_is() -> None:
+    async with redis_server() as redis, Origin() as origin, running(origin, {"redis": {"url": redis.url}}) as gateway:
+        async with asyncio.timeout(20):
+            while not (await gateway.admin("GET", "/redis/health")).json["connected"]:
+                await asyncio.sleep(0.005)
+        origin.script("/a", Ranged(BODY))
+        await ranged(gateway, "0-1023")
+        assert (await ranged(gateway, "0-9")).verdict == "HIT"
+        assert await redis.command("KEYS", "*:e:*") == []
+        await ranged(gateway, "1024-")
+        await redis.until(lambda keys: len(keys) == 1, "KEYS", "*:e:*")
+        assert origin.count("/a") == 2
+
+
 async def test_parts_alone_do_not_outlive_the_process(tmp_path: Path) -> None:
     body = BODY * 1024
     async with Origin() as origin:
@@ -221,6 +236,19 @@ async def test_a_client_that_forbids_storing_forbids_it_for_itself() -> None:
         )
         assert (await ranged(gateway, "0-99")).verdict == "HIT"
         assert (await ranged(gateway, "0-199")).verdict == "MISS"
+
+
+async def test_a_client_that_forbids_storing_holds_up_nobody() -> None:
+    async with Origin() as origin, running(origin) as gateway:
+        origin.script("/a", Ranged(BODY))
+        gate = origin.hold("/a")
+        alone = asyncio.ensure_future(gateway.get("/a", {"Range": "bytes=0-99", "Cache-Control": "no-store"}))
+        await origin.arrived("/a")
+        other = asyncio.ensure_future(gateway.get("/a", {"Range": "bytes=0-99"}))
+        await origin.arrived("/a", 2)
+        gate.release()
+        assert [told(await each) for each in (alone, other)] == [cut(0, 100)] * 2
+        assert (await ranged(gateway, "0-99")).verdict == "HIT"
 
 
 async def test_what_may_not_be_stored_any_more_is_sent_and_gone() -> None:
@@ -521,6 +549,23 @@ async def test_in_the_window_they_are_served_and_confirmed_behind() -> None:
         assert (await ranged(gateway, "0-9")).verdict == "UPDATING"
         got = await ranged(gateway, "0-9")
         assert (got.verdict, got.body) == ("MISS", BODY[::-1][:10])
+
+
+@pytest.mark.parametrize(("window", "verdict"), [("", "REVALIDATED"), (", stale-while-revalidate=60", "UPDATING")])
+async def test_stale_parts_that_are_confirmed_as_private_are_gone(window: str, verdict: str) -> None:
+    clock = Clock()
+    async with Origin() as origin, running(origin, clock=clock) as gateway:
+        file = Ranged(BODY)
+        file.headers = [("Cache-Control", f"max-age=60{window}")]
+        origin.script("/a", file)
+        await ranged(gateway, "0-99")
+        clock.advance(61)
+        file.headers = [("Cache-Control", "private")]
+        got = await ranged(gateway, "0-9")
+        assert (told(got), got.verdict) == (cut(0, 10), verdict)
+        assert len(gateway.gateway.tiers.parts) == 0
+        origin.script("/a", RST)
+        assert (await ranged(gateway, "0-9")).status == 502
 
 
 async def test_the_newest_head_rules() -> None:

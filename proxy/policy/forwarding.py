@@ -32,7 +32,21 @@ _HOP = frozenset(
 # Written anew by whoever sends the message, or settled between the client and us.
 _FRAMING = frozenset({"host", "content-length", "expect", "cachegate-token"})
 # Between an origin and a proxy that it challenges, and never to be stored (RFC 9111 3.1).
-_PROXY_ANSWERS = frozenset({"proxy-authenticate", "proxy-authentication-info"})
+_PROXY_ANSWERS = frozenset({"proxy-authenticate", "proxy-authentication-info", "proxy-authorization"})
+# For every recipient of an answer, whatever Connection says (RFC 9110 7.6.1): a cache judges by them, and takes none of
+# them for absent because somebody named it there. The targeted fields (RFC 9213) are known by the end of their names.
+_FOR_ALL = frozenset(
+    {
+        "age",
+        "cache-control",
+        "date",
+        "etag",
+        "expires",
+        "last-modified",
+        "set-cookie",
+        "vary",
+    }
+)
 # What Connection may name without taking away what was meant for the origin, or what the door still has to read.
 _OPTIONS = _HOP | _FRAMING
 
@@ -132,7 +146,11 @@ _NO_RULE = Rule()
 
 def response_fields(fields: Fields) -> Fields:
     """An answer's end-to-end fields, in order and byte for byte."""
-    nominated = _nominated(fields.get("connection"))
+    nominated = frozenset(
+        name
+        for name in _nominated(fields.get("connection"))
+        if name not in _FOR_ALL and not name.endswith("-cache-control")
+    )
     return fields.without(_NOT_ANSWERED if nominated <= _NOT_ANSWERED else _NOT_ANSWERED | nominated)
 
 

@@ -35,6 +35,11 @@ class Plan:
     def empty(self) -> bool:
         return self.end is not None and self.end <= self.start
 
+    @property
+    def outside(self) -> bool:
+        """Whether no part of what was asked for exists; a 416 of the origin's own is like any other answer of it."""
+        return self.status == 416 and self.why is Why.RANGE
+
 
 def plan(
     request: Request, status: int, phrase: str, fields: Fields, size: int | None, *, growing: bool = False

@@ -6,7 +6,8 @@ from proxy.entry import Entry
 from proxy.message import Fields, Head, Pair, Request, lower_name
 from proxy.policy.cache_control import for_shared_cache
 from proxy.policy.conditional import validators
-from proxy.policy.fields import etag, http_date, members, same_strongly, same_weakly
+from proxy.policy.fields import etag, http_date, same_strongly, same_weakly
+from proxy.policy.forwarding import response_fields
 from proxy.policy.freshness import initial_age, keep_until, lifetime
 from proxy.policy.identity import uncovered
 from proxy.policy.vary import vary_names
@@ -98,30 +99,15 @@ def _same_variant(told: Fields, entry: Entry) -> bool:
     return "vary" not in told or vary_names(told) == tuple(name for name, _ in entry.vary)
 
 
-# What a 304 does not change: it describes the stored bytes (RFC 9111 3.2), or the connection (3.1), or one client.
+# What a 304 does not change: it describes the stored bytes (RFC 9111 3.2), or concerns one client.
 _BYTES = frozenset(
     {"content-length", "content-encoding", "content-range", "content-md5", "content-digest", "digest", "repr-digest"}
-)
-_CONNECTION = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authentication-info",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
 )
 _PERSONAL = frozenset({"set-cookie", "set-cookie2"})
 
 
 def _renewed(entry: Entry, head: Head, rule: Rule, now: float) -> Renewed:
-    nominated = {name.lower() for name in members(head.fields.get("connection") or "")}
-    told = head.fields.without(_CONNECTION | nominated)
+    told = response_fields(head.fields)
     fields = _merged(entry.fields, told.without(_BYTES | _PERSONAL), head.received_at)
     withheld = for_shared_cache(fields).withheld  # by what holds from now on, whoever said it (5.2.2.4, 5.2.2.7)
     personal = Fields(pair for pair in told.pairs if lower_name(pair[0]) in _PERSONAL | withheld)

@@ -127,11 +127,17 @@ def may_replace(entry: Entry, head: Head) -> bool:
     return head.status < 500 or entry.status >= 500
 
 
+def for_all(request: Request, rule: Rule, skip: Skip) -> bool:
+    """Whether the reason why an answer is not kept holds for everybody. What one client asked for himself, or is told
+    as a person, says nothing of what everybody gets. Of a 304 it takes away the leave to keep what it confirms
+    (RFC 9111 3.2, 4.3.4)."""
+    return skip.why is not Why.REQUEST_NO_STORE and uncovered(request, rule) is None
+
+
 def outdates(request: Request, head: Head, rule: Rule, skip: Skip, *, conditional: bool) -> bool:
     """Whether an answer that is not kept shows all the same that the stored one is over: there is nothing any more, or
-    something else than the validators of our request (`conditional`) describe (RFC 9111 4.3.3). What one client asked
-    for himself, or is told as a person, says nothing of what everybody gets."""
-    if skip.why is Why.REQUEST_NO_STORE or uncovered(request, rule) is not None:
+    something else than the validators of our request (`conditional`) describe (RFC 9111 4.3.3)."""
+    if not for_all(request, rule, skip):
         return False
     return head.status in (404, 410) or (conditional and 200 <= head.status < 400)
 
