@@ -68,8 +68,24 @@ async def test_those_of_another_who_fetches_are_not_ours_nor_of_a_fetch_behind()
         assert (await other.head()).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-async def test_an_origin_that_says_nothing_else_is_given_up() -> None:
+@pytest.mark.parametrize("number", [17, 900])
+async def test_many_are_as_good_as_one(number: int) -> None:
+    """A 102 now and then keeps a long job alive (15.2: one or more); all at once, they break nothing either."""
     async with Origin() as origin, running(origin) as gateway, raw(gateway.port) as client:
-        origin.script("/a", PROCESSING * 1000, FINAL)
-        got = await client.get("/a")
-        assert (got.status, "upstream-framing" in (got.header("cache-status") or "")) == (502, True)
+        origin.script("/a", PROCESSING * number + FINAL)
+        await client.send(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert [await client.head() for _ in range(number)] == [PROCESSING] * number
+        got = await client.response()
+        assert (got.status, got.body, got.complete) == (200, b"hello", True)
+        await gateway.settled()
+        assert (await client.get("/a", host="a")).header("x-cache") == "HIT"
+
+
+@pytest.mark.parametrize("interim", [PROCESSING * 1001, PROCESSING[:-2] + b"X: " + b"x" * 70_000 + b"\r\n\r\n"])
+async def test_endless_ones_are_refused_before_the_answer_begins(interim: bytes) -> None:
+    async with Origin() as origin, running(origin) as gateway, raw(gateway.port) as client:
+        origin.script("/a", interim + FINAL)
+        await client.send(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+        got = await client.response()
+        assert (got.status, got.complete) == (502, True)
+        assert "detail=upstream-framing" in str(got.header("cache-status"))

@@ -90,7 +90,8 @@ async def outcome(
         ((OK + b"Transfer-Encoding: chunked\r\n\r\n-3\r\nabc\r\n0\r\n\r\n", STALL), Fault.FRAMING, b""),
         ((OK + b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nabc", STALL), Fault.FRAMING, b""),
         # without end
-        ((b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, STALL), Fault.FRAMING, b""),
+        ((b"HTTP/1.1 100 Continue\r\n\r\n" * 1001, STALL), Fault.FRAMING, b""),
+        ((b"HTTP/2.0 200 OK\r\nContent-Length: 3\r\n\r\nabc", STALL), Fault.FRAMING, b""),
         ((OK + b"X: " + b"a" * 70_000, STALL), Fault.FRAMING, b""),
         ((OK + b"X: a\r\n" * 300 + b"Content-Length: 0\r\n\r\n", STALL), Fault.FRAMING, b""),
         ((OK + b"X: " + b"a" * 70_000 + b"\r\nContent-Length: 3\r\n\r\nabc", STALL), Fault.FRAMING, b""),

@@ -25,7 +25,7 @@ BUFFER = 64 * 1024  # bytes of body held before the socket is left alone
 HEAD = 64 * 1024  # bytes of a head, trailers or chunk extensions
 FIELDS = 200  # lines of a head
 CLOSE_GRACE = 5.0  # seconds to flush before the connection is cut
-INTERIM = 16  # 1xx heads before one answer
+INTERIM = 1000  # 1xx heads before one answer, within HEAD bytes together
 
 
 class Connection(asyncio.Protocol):
@@ -236,17 +236,20 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         parser = self._parser
-        if parser is None or self._framing is not None:
+        if parser is None or self._framing is not None or self.failure is not None:
             return
         status, fields = parser.get_status_code(), Fields(self._fields)
         phrase = self._phrase.decode("latin-1")
         if status < 100:
             self._refuse(f"the upstream's answer has the status {status}")
+        elif parser.get_http_version() not in ("1.0", "1.1"):
+            self._refuse(f"the upstream speaks HTTP/{parser.get_http_version()} where HTTP/1.1 was asked for")
         elif status < 200 and status != 101:
             self._interim += 1
             if self._interim > INTERIM:
                 self._refuse(f"the upstream sent more than {INTERIM} interim answers")
-            self._heads.append(Head(status, phrase, fields, Framing.NONE))
+            else:
+                self._heads.append(Head(status, phrase, fields, Framing.NONE))
         else:
             self._final(parser, status, phrase, fields)
 

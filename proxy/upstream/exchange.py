@@ -14,7 +14,6 @@ from proxy.upstream.protocol import Call, Informational
 # Their end is nobody's promise, so no total time binds them; the silence between bytes still does.
 STREAMS = ("text/event-stream", "application/x-ndjson", "multipart/x-mixed-replace")
 
-INTERIM = 100  # interim answers before the final one
 
 Sender = asyncio.Task[None]
 OnEnd = Callable[[UpstreamError | None], None]
@@ -78,7 +77,7 @@ async def _final_head(
     connection: Connection, sender: Sender | None, patience: Patience, on_informational: Informational | None
 ) -> Head:
     limit = patience.timeouts.first_byte
-    for _ in range(INTERIM + 1):
+    while True:
         while sender is not None and not connection.heard and not sender.done():
             await _sent_or_heard(connection, sender)
         if sender is not None and sender.done() and not connection.heard:
@@ -88,7 +87,6 @@ async def _final_head(
             return head
         if on_informational is not None:
             on_informational(head)
-    raise AttemptFailed(Fault.FRAMING, f"the upstream sent more than {INTERIM} interim answers", Stage.SENT)
 
 
 async def _sent_or_heard(connection: Connection, sender: Sender) -> None:
