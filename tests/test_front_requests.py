@@ -69,6 +69,7 @@ BAD = [
     ("port of letters", b"GET / HTTP/1.1\r\nHost: a:b\r\n\r\n", 400),
     ("Host beyond ASCII", b"GET / HTTP/1.1\r\nHost: \xc3\xa4\r\n\r\n", 400),
     ("userinfo in the target", b"GET http://u@b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("https without TLS", b"GET https://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     ("another scheme", b"GET ftp://b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     ("no path", b"GET a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     ("a fragment", b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
@@ -232,6 +233,9 @@ async def test_tls_makes_the_scheme() -> None:
     async with door(lambda request: reply(b"ok"), tls=server) as d, raw(d.port, tls=trusting) as client:
         assert (await client.get("/", host="a:443")).body == b"ok"
         assert (d.requests[0].scheme, d.requests[0].host) == ("https", "a")
+        await client.send(b"GET https://B/x HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await client.response()).body == b"ok"
+        assert (d.requests[1].scheme, d.requests[1].host, d.requests[1].target) == ("https", "b", "/x")
 
 
 def trusting(*networks: str) -> TrustedProxies:

@@ -15,7 +15,7 @@ from proxy.reasons import Why
 from proxy.server.connections import Limits, application
 from proxy.server.front import Doorway, Front
 from proxy.server.uploads import Uploads
-from tests.support.door import NoPages, Scripted, door, reply
+from tests.support.door import Answer, NoPages, Scripted, door, reply
 from tests.support.rawtcp import raw
 
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -37,7 +37,7 @@ async def streaming(request: Request) -> Reply:
 
 BODIES = [
     ("length", LENGTH % 5 + b"hello", b"hello", "5"),
-    ("chunked", CHUNKED + b"3;x=y\r\nhel\r\n2\r\nlo\r\n0\r\nTrailer: x\r\n\r\n", b"hello", "None"),
+    ("chunked", CHUNKED + b"3;x=y\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n", b"hello", "None"),
     ("empty and chunked", CHUNKED + b"0\r\n\r\n", b"", "None"),
     ("no length at all", b"POST / HTTP/1.1\r\nHost: a\r\n\r\n", b"(none)", None),
     ("length 0", LENGTH % 0, b"(none)", None),
@@ -56,6 +56,25 @@ async def test_bodies_are_read_and_the_connection_is_kept(sent: bytes, body: byt
             assert (got.body, got.header("x-length"), got.header("connection")) == (body, length, None)
 
 
+@pytest.mark.parametrize(
+    "last", [b"0\r\n", b"0\r\nX-T: 1\r\n", b"0\r\nX-T: 0\r\nCookie: a=b\r\n"], ids=["none", "one", "two"]
+)
+@pytest.mark.parametrize("behind", [b"", b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n", CHUNKED + b"1\r\nx\r\n0\r\n\r\n"])
+@pytest.mark.parametrize("read", [echo, lambda request: reply(b"ok")], ids=["read", "unread"])
+async def test_trailers_are_fields_of_no_request(read: Answer, behind: bytes, last: bytes) -> None:
+    """RFC 9110 6.5.1 MUST NOT: aiohttp's parser would make the last of them the first field of the next request."""
+    async with door(read) as d, raw(d.port) as client:
+        await client.send(CHUNKED + b"2\r\nhi\r\n" + last + b"\r\n" + behind)
+        kept = (await client.response()).header("connection") is None
+        assert not kept or last == b"0\r\n"
+        if kept:
+            await client.get("/next")
+        else:
+            assert await client.closed() in ("fin", "rst")
+        assert len(d.requests) == 1 + kept
+        assert [name for request in d.requests for name in ("x-t", "cookie") if name in request.fields] == []
+
+
 async def test_an_upload_streams_both_ways() -> None:
     async with door(streaming) as d, raw(d.port) as client:
         await client.send(CHUNKED + b"5\r\nfirst\r\n")
@@ -66,9 +85,10 @@ async def test_an_upload_streams_both_ways() -> None:
         assert await client.reader.readexactly(16) == b"6\r\nsecond\r\n0\r\n\r\n"
 
 
-async def test_the_client_is_asked_for_its_body_only_when_it_is_wanted() -> None:
+@pytest.mark.parametrize("expected", [b"100-continue", b", x, 100-Continue", b"x\r\nExpect: 100-continue"])
+async def test_the_client_is_asked_for_its_body_only_when_it_is_wanted(expected: bytes) -> None:
     async with door(echo) as d, raw(d.port) as client:
-        await client.send((LENGTH % 5).replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"))
+        await client.send((LENGTH % 5).replace(b"\r\n\r\n", b"\r\nExpect: " + expected + b"\r\n\r\n"))
         assert await client.head() == b"HTTP/1.1 100 Continue\r\n\r\n"
         await client.send(b"hello")
         assert (await client.response()).body == b"hello"

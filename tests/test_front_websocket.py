@@ -135,7 +135,7 @@ async def test_the_101_says_what_the_link_s_says() -> None:
     pairs = [(name.encode(), value.encode()) for name, value in told]
     link = Held(fields=Fields([*pairs, (b"X-Odd", b"\xff")]))  # which cannot be told as it is
     async with door(lambda request: reply(), open=lambda request: link) as d, raw(d.port) as client:
-        got = await client.get("/", *FIELDS, VERSION)
+        got = await client.get("/", "Upgrade: WebSocket", *FIELDS[1:], VERSION)  # RFC 9110 7.8: in any case
         assert got.status == 101
         assert [pair for pair in got.pairs if pair in pairs] == pairs
         assert (got.header("x-odd"), got.header("server")) == (None, "theirs")
@@ -206,3 +206,19 @@ async def test_a_drain_tells_both_sides_that_we_go_away() -> None:
                 await leaving
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1001)
         await finished(d, link, complete=True)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param("GET / HTTP/1.0", id="7.8 MUST: HTTP/1.0 knows no upgrade"),
+        pytest.param(
+            "GET / HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue", id="7.8 a content is to be read first"
+        ),
+    ],
+)
+async def test_what_cannot_be_upgraded_is_a_plain_request(start: str) -> None:
+    async with door(lambda request: reply(b"plain"), open=lambda request: Held()) as d, raw(d.port) as client:
+        await client.send("\r\n".join([start, "Host: a", *FIELDS, VERSION, "", ""]).encode())
+        got = await client.response()
+        assert (got.status, got.body, len(d.requests)) == (200, b"plain", 1)

@@ -51,6 +51,8 @@ async def test_what_is_proven_is_passed_on_and_stored(said: bytes, body: bytes) 
         pytest.param(OK + b"Content-Length: 3x\r\n\r\nabc", id="no number"),
         pytest.param(OK + b"Content-Length : 3\r\n\r\nabc", id="a space before the colon"),
         pytest.param(OK + b" Content-Length: 3\r\n\r\nabc", id="a folded line"),
+        pytest.param(OK + b"Content-Length: 3\r\nX: a\0b\r\n\r\nabc", id="NUL in a field (9110 5.5)"),
+        pytest.param(OK + b"Content-Length: 3\r\nX: a\rb\r\n\r\nabc", id="a bare CR in a field (9110 5.5)"),
         pytest.param(b"HTTP/1.1 20 OK\r\nContent-Length: 3\r\n\r\nabc", id="no status"),
         pytest.param(b"junk\r\n\r\n", id="junk"),
     ],

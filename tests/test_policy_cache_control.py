@@ -19,6 +19,7 @@ def withholds(*names: str, **said: object) -> Directives:
     [
         pytest.param("max-age=60", Directives(max_age=60), id="5.2.2.1 max-age"),
         pytest.param('max-age="60"', Directives(max_age=60), id="5.2 the quoted form is read too"),
+        pytest.param('max-age="6\\0"', Directives(max_age=60), id="9110 5.6.4 a quoted pair is the octet behind"),
         pytest.param("MAX-AGE=60, No-Store", Directives(max_age=60, no_store=True), id="5.2 names in any case"),
         pytest.param("s-maxage=1,max-age=2", Directives(s_maxage=1, max_age=2), id="5.2.2.10 s-maxage"),
         pytest.param("max-age=0060", Directives(max_age=60), id="1.2.2 leading zeros"),

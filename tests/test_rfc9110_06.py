@@ -66,6 +66,28 @@ async def test_trailers_are_dropped_and_never_merged() -> None:
         assert origin.of("/a")[0].header("te") is None
 
 
+async def test_trailers_of_a_request_go_no_further() -> None:
+    """6.5.1 MUST NOT: neither among its own fields, nor among those of the next one, whoever sends that."""
+    async with gate() as (origin, gateway), raw(gateway.port) as client:
+        origin.answer("/a", headers=CACHED, body=b"x")
+        head = b"POST /a HTTP/1.1\r\nHost: a\r\nTrailer: X-Sum\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n"
+        behind = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
+        await client.send(head + b"2\r\nhi\r\n0\r\nX-Sum: 1\r\nCookie: a=b\r\n\r\n" + behind)
+        assert (await client.response()).header("connection") == "close"
+        assert (origin.count(), origin.last.body) == (1, b"hi")
+        assert [origin.last.header(name) for name in ("x-sum", "cookie", "trailer", "te")] == [None] * 4
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_the_version_is_ours_both_ways(version: str) -> None:
+    """6.2: the highest that we speak, whatever the other side said."""
+    async with gate() as (origin, gateway), raw(gateway.port) as client:
+        origin.script("/a", f"HTTP/{version} 200 OK\r\nContent-Length: 1\r\n\r\nx".encode())
+        await client.send(f"GET /a HTTP/{version}\r\nHost: a\r\n\r\n".encode())
+        assert (await client.response()).head.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert origin.last.version == "HTTP/1.1"
+
+
 async def test_a_date_is_recorded_and_added_where_the_origin_sent_none() -> None:
     """6.6.1: when it came, also when it is served later."""
     clock = Clock()

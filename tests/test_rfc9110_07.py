@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.gateway import running
+from tests.support.gateway import TOKEN, running
 from tests.support.origin import Origin
 from tests.support.rawtcp import raw
 
@@ -113,3 +113,62 @@ async def test_what_is_not_known_is_forwarded(method: str, status: int) -> None:
         got = await client.get("/a", "X-~New: 1", method=method)
         assert (got.status, got.body, got.header("x-new!")) == (status, b"x", "\xff")
         assert (origin.last.method, origin.last.header("x-~new")) == (method, "1")
+
+
+@pytest.mark.parametrize("said", [None, "no-transform"])
+async def test_target_and_content_pass_as_they_came(said: str | None) -> None:
+    """7.7 MUST NOT: path, query and content, on routes that no rule normalises; coded or not."""
+    target = "/%7e//a;b/%2F?x=%41&&b=+&x"
+    async with Origin() as origin, running(origin) as gateway, raw(gateway.port) as client:
+        fields = [*CACHED, ("Content-Type", "text/html"), *([("Cache-Control", said)] if said else [])]
+        origin.answer(target, headers=fields, body=b"<p>  x </p>\r\n")
+        for verdict in ("MISS", "HIT"):
+            got = await client.get(target, "Accept-Encoding: gzip, br")
+            assert (got.header("x-cache"), got.body) == (verdict, b"<p>  x </p>\r\n")
+            assert [got.header(name) for name in ("content-encoding", "content-type")] == [None, "text/html"]
+            await gateway.settled()
+        assert (origin.last.target, origin.last.raw.splitlines()[1][:5]) == (target, b"Host:")  # 7.2: the first field
+
+
+async def test_fields_that_are_not_ours_to_change_pass_as_they_came() -> None:
+    """5.3, 10.1.3, 10.2.1, 11.6.1, 11.6.2."""
+    told = [("WWW-Authenticate", 'Basic realm="a",  New  x=y'), ("Allow", "GET,  BREW"), ("www-authenticate", "Third")]
+    asked = ['Authorization: Digest  a="b", c', "Referer: http://test/a?b", "X-A: 1", "From: a@b", "X-A: 0"]
+    async with Origin() as origin, running(origin) as gateway, raw(gateway.port) as client:
+        origin.answer("/a", 401, headers=told)
+        got = await client.get("/a", *asked)
+        names = {name.lower() for name, _ in told}
+        pairs = [(name.decode(), value.decode()) for name, value in got.pairs]
+        assert [pair for pair in pairs if pair[0].lower() in names] == told
+        lines = [line.decode() for line in origin.last.raw.splitlines()]
+        assert [line for line in lines if line in asked] == asked
+
+
+async def test_our_own_token_goes_no_further() -> None:
+    """11.6.2: the one Authorization that was not meant for the origin; another's passes."""
+    async with Origin() as origin, running(origin) as gateway:
+        for value, told in ((f"Bearer {TOKEN}", None), (f"bearer  {TOKEN} ", None), ("Bearer x", "Bearer x")):
+            await gateway.get("/a", {"Authorization": value})
+            assert origin.last.header("authorization") == told
+
+
+async def test_content_in_a_get_is_passed_on_and_nothing_is_kept() -> None:
+    """9.3.1: nobody says what it means, so that it must not choose what others get."""
+    async with Origin() as origin, running(origin) as gateway:
+        origin.answer("/a", headers=CACHED, body=lambda request: b"said " + request.body)
+        for content in (b"evil", None, b"other"):
+            got = await gateway.ask("GET", "/a", data=content)
+            assert (got.body, got.verdict) == (b"said " + (content or b""), "BYPASS" if content else "MISS")
+            await gateway.settled()
+        assert (await gateway.get("/a")).verdict == "HIT"
+
+
+async def test_http_1_0_knows_no_upgrade() -> None:
+    """7.8, 15.2 MUST: the field is ignored, nobody gets a 101."""
+    handshake = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"]
+    handshake.append("Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==")
+    async with Origin() as origin, running(origin) as gateway, raw(gateway.port) as client:
+        origin.answer("/a", body=b"plain")
+        await client.send("\r\n".join(["GET /a HTTP/1.0", "Host: a", *handshake, "", ""]).encode())
+        got = await client.response()
+        assert (got.status, got.body, origin.last.header("upgrade")) == (200, b"plain", None)

@@ -5,7 +5,7 @@ import gzip
 import pytest
 
 from tests.support.gateway import running
-from tests.support.origin import FIN, Origin
+from tests.support.origin import FIN, Origin, Recorded
 from tests.support.rawtcp import raw
 
 CACHED = [("Cache-Control", "max-age=60")]
@@ -33,6 +33,7 @@ async def test_representation_fields_come_back_byte_for_byte() -> None:
             lines = [(name.decode(), value.decode("latin-1")) for name, value in got.pairs if name.lower() in names]
             assert lines == told
             await gateway.settled()
+        assert (await client.get("/elsewhere?x=%7e")).header("x-cache") == "MISS"  # 6.4.2: it was the target's
 
 
 JUNK = ["5, 5", "-5", "five", "", "9" * 5000, str(2**64 + 5), "5\r\nContent-Length: 5", "5\r\nContent-Length: 6"]
@@ -79,3 +80,18 @@ async def test_a_304_of_ours_tells_no_length() -> None:
             got = await client.get("/a", 'If-None-Match: "1"')
             assert (got.status, got.header("x-cache"), got.header("content-length")) == (304, verdict, None)
             await gateway.settled()
+
+
+@pytest.mark.parametrize("asked", ["deflate", "gzip, br", "br;q=0.1, gzip", "identity", None])
+async def test_a_head_that_is_passed_on_tells_the_length_of_its_get(asked: str | None) -> None:
+    """8.6 MUST NOT, 9.3.2: both are asked for in the same coding."""
+
+    def say(request: Recorded) -> bytes:
+        return b"x" * len(request.header("accept-encoding") or "")
+
+    async with Origin() as origin, running(origin) as gateway, raw(gateway.port) as client:
+        origin.answer("/a", headers=[("Vary", "Accept-Encoding")], body=say)
+        wish = () if asked is None else (f"Accept-Encoding: {asked}",)
+        head, got = await client.get("/a", *wish, method="HEAD"), await client.get("/a", *wish)
+        assert head.header("content-length") == got.header("content-length") == str(len(got.body))
+        assert origin.count() == 2

@@ -104,7 +104,9 @@ async def test_what_only_the_origin_may_evaluate_is_sent_to_it(name: str) -> Non
         got = await gateway.get("/a", {name: values[name]})
         assert (got.status, got.header("cache-status")) == (412, "cachegate; fwd=request; detail=precondition")
         assert origin.last.header(name) == values[name]
-        assert (await gateway.get("/a")).verdict == "HIT"
+        await gateway.settled()
+        got = await gateway.get("/a")
+        assert (got.status, got.body, got.verdict) == (200, b"x", "HIT")
 
 
 async def test_a_condition_on_another_method_is_the_origins() -> None:
@@ -154,3 +156,27 @@ async def test_a_client_condition_is_answered_from_what_a_revalidation_brought()
             assert (got.status, got.body) == (status, body)
             await gateway.settled()
         assert [request.header("if-none-match") for request in origin.requests] == [None, '"v1"', '"v1"']
+
+
+@pytest.mark.parametrize("asked", [{}, {"If-None-Match": '"x"'}])
+async def test_no_if_range_goes_without_a_range(asked: dict[str, str]) -> None:
+    """13.1.5 MUST NOT: where the fetch is for the cache, both fields stay behind."""
+    clock = Clock()
+    async with Origin() as origin, running(origin, clock=clock) as gateway:
+        origin.answer("/a", headers=CACHED, body=b"0123456789")
+        await gateway.get("/a", {"If-Range": '"v1"', **asked})  # nothing is stored
+        assert [origin.last.header(name) for name in ("if-range", "range")] == [None, None]
+        await gateway.settled()
+        clock.advance(61)
+        assert (await gateway.get("/a", {"If-Range": '"v1"', **RANGE, **asked})).status == 206  # it is stale
+        assert [origin.last.header(name) for name in ("if-range", "range", "if-none-match")] == [None, None, '"v1"']
+
+
+async def test_what_a_request_says_of_ranges_beside_range_is_nothing() -> None:
+    """14.4 MUST: a Content-Range in a GET."""
+    async with Origin() as origin, running(origin) as gateway:
+        origin.answer("/a", headers=CACHED, body=b"0123456789")
+        for verdict in ("MISS", "HIT"):
+            got = await gateway.get("/a", {"Content-Range": "bytes 0-1/2", "Accept-Ranges": "none"})
+            assert (got.status, got.body, got.verdict) == (200, b"0123456789", verdict)
+            await gateway.settled()

@@ -1,5 +1,6 @@
 """RFC 9110 15 (status codes) as far as caches and intermediaries are meant, over the wire."""
 
+import asyncio
 from http import HTTPStatus
 
 import pytest
@@ -150,6 +151,19 @@ async def test_what_we_say_when_the_origin_fails(trouble: str, status: int, word
             assert (got.status, got.header("cache-control"), got.detail) == (status, "no-store", word)
             assert (got.header("content-type") or "").startswith("text/plain")
             assert (word.encode() in got.body) is (method == "GET")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+async def test_who_is_too_busy_says_when_to_come_again(method: str) -> None:
+    """15.6.4: 503 with Retry-After."""
+    async with Origin() as origin, running(origin, {"upstream": {"max_in_flight": 1, "max_queue": 0}}) as gateway:
+        gate = origin.hold("/a")
+        first = asyncio.ensure_future(gateway.get("/a"))
+        await origin.arrived("/a")
+        got = await gateway.ask(method, "/b")
+        assert (got.status, got.header("retry-after"), got.header("cache-control")) == (503, "1", "no-store")
+        gate.release()
+        assert (await first).status == 404
 
 
 PHRASES = {413: "Content Too Large", 414: "URI Too Long", 416: "Range Not Satisfiable", 499: "Client Closed Request"}

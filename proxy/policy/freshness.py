@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from proxy.entry import Entry
 from proxy.message import Fields
 from proxy.policy.cache_control import Directives, for_shared_cache
-from proxy.policy.fields import date_field, delta_seconds
+from proxy.policy.fields import date_field, delta_seconds, members
 from proxy.rules import Mode, Rule
 
 HEURISTIC_STATUSES = frozenset({200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501})  # RFC 9110 15.1
@@ -127,8 +127,8 @@ def initial_age(fields: Fields, requested_at: float, received_at: float) -> floa
 
 def _age_value(fields: Fields) -> int:
     """The first member of Age; what is no number is ignored (RFC 9111 5.1)."""
-    text = fields.get("age")
-    return 0 if text is None else delta_seconds(text.partition(",")[0].strip(" \t")) or 0
+    first = next(iter(members(fields.get("age") or "")), "")
+    return delta_seconds(first) or 0
 
 
 def current_age(entry: Entry, now: float) -> float:

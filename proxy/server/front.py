@@ -252,7 +252,7 @@ class Front:
         exchange.intake.withdraw()
         exchange.interim.end()
         # A body that is still to come could be anything: it is read off for a while and never taken for a request.
-        keep_alive = bool(raw.keep_alive) and not self.draining and raw.content.is_eof()
+        keep_alive = bool(raw.keep_alive) and not self.draining and raw.content.is_eof() and not _trailed(raw)
         try:
             await out.send(reply, keep_alive=keep_alive)
         except Unsendable:
@@ -271,3 +271,9 @@ class Front:
 
     def _over(self, exchange: _Exchange, reply: Reply, sent: int, complete: bool) -> None:
         self._finished(exchange.request, reply, sent, self._timer() - exchange.began, complete)
+
+
+def _trailed(raw: web.BaseRequest) -> bool:
+    """Whether trailers may have followed the body. aiohttp's parser makes the last of them the first field of the
+    next request, whoever's that is (RFC 9110 6.5.1 MUST NOT): then there is no next one."""
+    return "Transfer-Encoding" in raw.headers and not getattr(raw.protocol, "ended_bare", False)

@@ -18,7 +18,7 @@ TOKEN_FIELD = "cachegate-token"  # noqa: S105
 
 # A registered name as DNS has it, or an address; RFC 3986's escapes and sub-delims would only give one host many names.
 _HOST = re.compile(r"(?P<name>[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{0,5}))?")
-_ABSOLUTE = re.compile(r"https?://(?P<authority>[^/?]*)(?P<target>.*)", re.IGNORECASE | re.DOTALL)
+_ABSOLUTE = re.compile(r"(?P<scheme>https?)://(?P<authority>[^/?]*)(?P<target>.*)", re.IGNORECASE | re.DOTALL)
 _BEARER = re.compile(r"bearer +(.*)", re.IGNORECASE | re.DOTALL)
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
@@ -109,6 +109,8 @@ def target_and_host(raw: web.BaseRequest, fields: Fields, scheme: str) -> tuple[
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None:
         raise BadRequest(400, Why.MALFORMED, "The request target is neither a path nor an http URL.")
+    if absolute["scheme"].lower() == "https" != scheme:  # RFC 9110 7.4
+        raise BadRequest(400, Why.MALFORMED, "An https URL wants a connection that is secured.")
     rest = absolute["target"]
     if not rest.startswith("/"):
         rest = "*" if not rest and raw.method == "OPTIONS" else f"/{rest}"
@@ -131,9 +133,12 @@ def request_id(fields: Fields) -> str:
 
 
 def wants_websocket(request: Request) -> bool:
-    """Whether the client asks for this upgrade; any other is not passed on (RFC 9110 7.8)."""
+    """Whether the client asks for this upgrade; any other is not passed on. HTTP/1.0 knows none, and a content would
+    have to be asked for and read before the 101 (RFC 9110 7.8)."""
     upgrade = request.fields.get("upgrade")
     if upgrade is None or request.method != "GET" or upgrade.strip().lower() != "websocket":
+        return False
+    if request.version != "1.1" or request.body is not None:
         return False
     connection = request.fields.get("connection") or ""
     return any(option.strip().lower() == "upgrade" for option in connection.split(","))

@@ -10,6 +10,7 @@ from aiohttp.web_protocol import RequestPayloadError
 
 from proxy.errors import BadRequest, ClientGone
 from proxy.message import Upload
+from proxy.policy.fields import members
 from proxy.reasons import Why
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -33,7 +34,8 @@ class Intake:
         self.failure: BadRequest | ClientGone | None = None
         self.bounds = bounds
         self._raw = raw
-        self._expected = raw.headers.get("Expect", "").lower() == "100-continue" and raw.version == HttpVersion11
+        expected = members(",".join(raw.headers.getall("Expect", ())).lower())
+        self._expected = "100-continue" in expected and raw.version == HttpVersion11
 
     @property
     def too_large(self) -> BadRequest | None:

@@ -9,6 +9,7 @@ from typing import Protocol
 from proxy.entry import Pairs
 from proxy.errors import Fault, UpstreamError
 from proxy.message import Request
+from proxy.policy.conditional import for_the_origin
 from proxy.policy.forwarding import leaves_base, outgoing, upstream_target
 from proxy.policy.vary import negotiates, preferred_coding
 from proxy.rules import Rule
@@ -72,17 +73,18 @@ class Routes:
         return leaves_base(route.base_path, route.strip_prefix, request.target)
 
     async def send(self, request: Request, rule: Rule, target: str | None = None) -> Answer:
-        """Pass a request on as it came, its own conditions and body included; `target`: as it is keyed."""
-        return await self._fetch(rule, self._call(request, rule, target or request.target), request.inform)
+        """Pass a request on as it came, its own conditions and body included; `target`: as it is keyed. A HEAD of what
+        has a key asks for the coding that its GET would ask for: both have to tell one length (RFC 9110 8.6, 9.3.2)."""
+        alike = target is not None and request.method == "HEAD" and not for_the_origin(request)
+        call = self._call(request, rule, target or request.target, extra=_coding(request, rule) if alike else ())
+        return await self._fetch(rule, call, request.inform)
 
     async def fetch(
         self, request: Request, rule: Rule, target: str, *, drop: frozenset[str], extra: Pairs, behind: bool
     ) -> Answer:
         """Ask for what the cache wants: `target` as keyed, without the fields in `drop`, with our own in `extra`.
         `behind`: nobody waits for it, so no client's address goes with it."""
-        if negotiates(rule):
-            extra = (*extra, ("Accept-Encoding", preferred_coding(request.fields.get("accept-encoding"))))
-        call = self._call(request, rule, target, drop=drop, extra=extra, behind=behind)
+        call = self._call(request, rule, target, drop=drop, extra=(*extra, *_coding(request, rule)), behind=behind)
         return await self._fetch(rule, call, None if behind else request.inform)
 
     async def connect(self, request: Request, rule: Rule) -> Link | Answer:
@@ -144,3 +146,10 @@ class Routes:
             body=request.body,
             host=request.host if route.preserve_host and rule.key.host else None,
         )
+
+
+def _coding(request: Request, rule: Rule) -> Pairs:
+    """The one coding that is asked for what may be kept, where the choice is ours."""
+    if not negotiates(rule):
+        return ()
+    return (("Accept-Encoding", preferred_coding(request.fields.get("accept-encoding"))),)
