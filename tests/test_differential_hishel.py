@@ -114,9 +114,9 @@ PARSING = (
         ("no-cache", ("no-cache", 'no-cache="x-a"')),
     ),
     Difference(
-        "a quote that never ends swallows the rest, which to them goes on",
-        lambda name, members: any(member.count('"') % 2 for member in members),
-        ("no-store", ('x="', "no-store")),
+        "a quote that another member closes is closed, and to them it never ends",
+        lambda name, members: any(each.count('"') % 2 for each in members) and sum('"' in each for each in members) > 1,
+        ("no-store", ('x="', 'x="no-store, max-age=9"')),
     ),
     Difference(
         "there is no space around = (5.2)",

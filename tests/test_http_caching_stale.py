@@ -22,6 +22,7 @@ TAG = ("ETag", '"a"')
         pytest.param("max-age=10, stale-while-revalidate=30, proxy-revalidate", "REVALIDATED", id="proxy-revalidate"),
         pytest.param("s-maxage=10, stale-while-revalidate=30", "REVALIDATED", id="s-maxage"),
         pytest.param("max-age=10, stale-while-revalidate=30, no-cache", "REVALIDATED", id="no-cache"),
+        pytest.param("stale-while-revalidate=30", "REVALIDATED", id="what never had a lifetime"),
     ],
 )
 async def test_no_window_is_open_against_a_prohibition(said: str, verdict: str) -> None:
@@ -112,3 +113,27 @@ async def test_an_error_in_the_window_is_not_told_and_does_not_take_the_place() 
             clock.advance(11)
             assert (await gateway.get("/a")).body == b"old"
             await gateway.settled()
+
+
+@pytest.mark.parametrize(
+    ("method", "asked", "status", "body"),
+    [("HEAD", {}, 200, b""), ("GET", {"Range": "bytes=1-2"}, 206, b"oo")],
+    ids=["HEAD", "a range, and nothing to validate with"],
+)
+@pytest.mark.parametrize("trouble", ["503", "dropped"])
+async def test_it_stands_in_also_for_what_is_asked_for_one_client_alone(
+    method: str, asked: dict[str, str], status: int, body: bytes, trouble: str
+) -> None:
+    clock = Clock()
+    async with Origin() as origin, running(origin, clock=clock) as gateway:
+        origin.answer("/a", headers=[cc("max-age=10")], body=b"good", times=1)
+        if trouble == "503":
+            origin.answer("/a", 503, body=b"trouble")
+        else:
+            origin.script("/a", FIN)
+        await gateway.get("/a")
+        await gateway.settled()
+        clock.advance(11)
+        got = await gateway.ask(method, "/a", asked)
+        assert (got.status, got.verdict, got.body, got.header("age")) == (status, "STALE", body, "11")
+        assert origin.last.method == method

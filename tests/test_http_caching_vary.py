@@ -60,17 +60,29 @@ async def test_what_takes_a_variants_place_ends_it(fields: list[Told]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "used"),
-    [("de, en;q=0.5", b"narrow"), ("de;q=0.1, en", b"wide"), ("en-GB", b"wide"), ("de, en", b"wide"), ("", b"wide")],
+    ("name", "asked", "used"),
+    [
+        ("Language", "de, en;q=0.5", b"narrow"),
+        ("Language", "de;q=0.1, en", b"wide"),
+        ("Language", "de-CH, *;q=0.5", b"narrow"),
+        ("Language", "en-GB", b"wide"),
+        ("Language", "de, en", b"wide"),
+        ("Language", "", b"wide"),
+        ("Encoding", "gzip, br;q=0.5", b"narrow"),
+        ("Encoding", "gzip;q=0.5, br", b"wide"),
+        ("Type", "a/b, a/*;q=0.5", b"narrow"),
+        ("Type", "a/b;q=0.5, */*", b"wide"),
+    ],
 )
-async def test_of_several_that_fit_the_preferred_is_used(asked: str, used: bytes) -> None:
+async def test_of_several_that_fit_the_preferred_is_used(name: str, asked: str, used: bytes) -> None:
     """RFC 9111 4.1; and of equals the newest."""
+    narrow, wide = {"Language": ("de-CH", "en"), "Encoding": ("gzip", "br"), "Type": ("a/b", "a/c")}[name]
     clock = Clock()
     async with Origin() as origin, running(origin, clock=clock) as gateway:
-        await fill(origin, gateway, BOTH, b"narrow", ("Vary", "X-A, X-B"), ("Content-Language", "de"))
+        await fill(origin, gateway, BOTH, b"narrow", ("Vary", "X-A, X-B"), (f"Content-{name}", narrow))
         clock.advance(1)
-        await fill(origin, gateway, OTHER, b"wide", ("Vary", "X-A"), ("Content-Language", "en"))
-        said = {"Accept-Language": asked} if asked else {}
+        await fill(origin, gateway, OTHER, b"wide", ("Vary", "X-A"), (f"Content-{name}", wide))
+        said = {"Accept" if name == "Type" else f"Accept-{name}": asked} if asked else {}
         got = await gateway.get("/a", {**BOTH, **said})
         assert (got.verdict, got.body) == ("HIT", used)
 
@@ -94,20 +106,31 @@ async def test_preference_is_no_reason_not_to_ask() -> None:
         ("Accept-Charset", "utf-8, x;q=0.5", "X;q=0.5,UTF-8", True),
         ("Accept", "text/html, a/b;q=0.5", "Text/HTML ,a/b ; q=0.5", True),
         ("Accept", "text/html, a/b", "a/b, text/html", False),
+        ("Accept", "text/html;level=1", "text/html", False),
+        ("Accept", "text/html;x=A", "text/html;x=a", False),
+        ("Accept", 'a/b;x="1 ;2"', 'a/b;x="1;2"', False),
         ("Accept-Encoding", "gzip, br", "br;q=1.0,gzip ,deflate", True),
+        ("Accept-Encoding", "gzip, br;q=0.5", "gzip", True),
+        ("Accept-Encoding", "gzip, br;q=0.5", "gzip;q=0.5, br", False),
         ("Accept-Encoding", "gzip", "gzip;q=0", False),
         ("Accept-Encoding", "x-gzip", "gzip", True),
-        ("X-Foo", "a, b", "b, a", False),
+        ("X-Foo", "a,b", "b,a", False),
+        ("X-Foo", None, None, True),
+        ("X-Foo", None, "", False),
+        ("X-Foo", "", None, False),
+        ("X-Foo", "a", None, False),
         ("X-Foo", "a,b", "a, b", False),
         ("X-Foo", "a", "A", False),
         ("User-Agent", "x", "x ", True),
     ],
 )
-async def test_values_are_compared_by_their_own_grammar(name: str, then: str, now: str, same: bool) -> None:
-    """Where it is known, byte for byte otherwise."""
+async def test_values_are_compared_by_their_own_grammar(
+    name: str, then: str | None, now: str | None, same: bool
+) -> None:
+    """Where it is known, byte for byte otherwise; absent is like nothing else."""
     async with Origin() as origin, running(origin) as gateway:
-        await fill(origin, gateway, {name: then}, b"x", ("Vary", name))
-        assert ((await gateway.get("/a", {name: now})).verdict == "HIT") is same
+        await fill(origin, gateway, {} if then is None else {name: then}, b"x", ("Vary", name))
+        assert ((await gateway.get("/a", {} if now is None else {name: now})).verdict == "HIT") is same
 
 
 async def test_lines_of_one_field_are_one_value() -> None:
@@ -119,10 +142,29 @@ async def test_lines_of_one_field_are_one_value() -> None:
         assert [answer.header("x-cache") for answer in answers] == ["HIT", "MISS", "MISS"]
 
 
-@pytest.mark.parametrize("vary", [[("Vary", "*")], [("Vary", "X-A, *")], [("Vary", "X-A"), ("Vary", "*")]])
-async def test_a_star_anywhere_means_never(vary: list[Told]) -> None:
+@pytest.mark.parametrize("vary", [[("Vary", "X-A, X-B")], [("Vary", "x-b, X-A")], [("Vary", "X-A"), ("Vary", "X-B")]])
+async def test_all_that_is_named_counts(vary: list[Told]) -> None:
     async with Origin() as origin, running(origin) as gateway:
-        origin.answer("/a", headers=[MINUTE, *vary], body=b"x")
+        await fill(origin, gateway, BOTH, b"x", *vary)
+        got = [(await gateway.get("/a", asked)).verdict for asked in (BOTH, {"X-A": "2", "X-B": "1"}, OTHER)]
+        assert got == ["HIT", "MISS", "MISS"]
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded"])
+async def test_what_we_say_in_a_clients_place_makes_no_variant(name: str) -> None:
+    """The origin is told his address, whatever he says himself: two who say the same get answers of their own."""
+    async with Origin() as origin, running(origin) as gateway:
+        origin.answer("/a", headers=[MINUTE, ("Vary", f"X-A, {name}")], body=b"x")
+        for asked in ({}, {}, {name: "for=9.9.9.9"}, {name: "for=9.9.9.9"}):
+            assert (await gateway.get("/a", asked)).verdict == "MISS"
+            await gateway.settled()
+            assert "127.0.0.1" in (origin.last.header(name) or "")
+
+
+@pytest.mark.parametrize("vary", [["*"], ["X-A, *"], ["*, X-A"], ["X-A", "*"], ["*", "X-A"]])
+async def test_a_star_anywhere_means_never(vary: list[str]) -> None:
+    async with Origin() as origin, running(origin) as gateway:
+        origin.answer("/a", headers=[MINUTE, *(("Vary", line) for line in vary)], body=b"x")
         got = [await gateway.get("/a") for _ in range(2)]
         assert [(each.verdict, each.detail) for each in got] == [("MISS", "vary-star")] * 2
 

@@ -68,7 +68,8 @@ def withholds(*names: str, **said: object) -> Directives:
         pytest.param('community="UCI", max-age=1', Directives(max_age=1), id="5.2.3 unknown is ignored"),
         pytest.param('x="no-store", max-age=1', Directives(max_age=1), id="5.2.3 inside a quoted string is nothing"),
         pytest.param("=5, ,;, max-age=1", Directives(max_age=1), id="junk between is skipped"),
-        pytest.param('max-age=1, x="no end, no-store', Directives(max_age=1), id="a quote that never ends"),
+        pytest.param('max-age=1, x="no end, no-store', Directives(max_age=1, no_store=True), id="a quote without end"),
+        pytest.param('a="b, c", x="no end, private', Directives(private=True), id="a quote without end behind others"),
         pytest.param("", SILENT, id="empty"),
     ],
 )

@@ -35,7 +35,8 @@ LATIN1 = st.text(st.characters(min_codepoint=0, max_codepoint=255))
         pytest.param(",a,, ,b,", ["a", "b"], id="5.6.1.2 empty members are ignored"),
         pytest.param('a="x,y", b', ['a="x,y"', "b"], id="5.6.4 comma in a quoted string"),
         pytest.param(r'a="x\",y", b', [r'a="x\",y"', "b"], id="5.6.4 escaped quote"),
-        pytest.param('a="x, b', ['a="x, b'], id="5.6.4 a quote that never ends takes the rest"),
+        pytest.param('a="x, b', ["a=", '"x', "b"], id="5.6.4 a quote that never ends begins no quoted string"),
+        pytest.param(r'a="x,y", b="\", c', ['a="x,y"', "b=", r'"\"', "c"], id="5.6.4 nor does an escaped one end it"),
         pytest.param("", [], id="5.6.1 nothing"),
     ],
 )

@@ -33,6 +33,8 @@ AS_SENT = ruled(normalise_encoding=False)
         pytest.param(["accept, *"], None, id="4.1 star anywhere"),
         pytest.param(["accept", "*"], None, id="4.1 star in another line"),
         pytest.param(["accept language"], None, id="no field name"),
+        pytest.param(["accept, X-Forwarded-For"], None, id="what we tell of each client"),
+        pytest.param(["Forwarded"], None, id="and in its new form"),
     ],
 )
 def test_vary_names(lines: list[str], expected: tuple[str, ...] | None) -> None:

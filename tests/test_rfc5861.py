@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.support.gateway import Clock, running
-from tests.support.judged import cc
+from tests.support.judged import Told, cc
 from tests.support.origin import FIN, Origin
 
 BEHIND = cc("max-age=600, stale-while-revalidate=30, stale-if-error=0")
@@ -75,12 +75,13 @@ async def test_without_a_request_nothing_is_refreshed() -> None:
         assert origin.count("/a") == 1
 
 
-@pytest.mark.parametrize("trouble", ["500", "502", "503", "504", "dropped", "refused"])
-async def test_the_example_of_stale_if_error(trouble: str) -> None:
-    """RFC 5861 4, 4.1: at 900 s the stored answer with its Age, after 1800 s the error."""
+@pytest.mark.parametrize("more", [[], [("ETag", '"a"')]], ids=["no validator", "kept to be validated"])
+@pytest.mark.parametrize("trouble", ["500", "501", "502", "503", "504", "599", "dropped", "refused"])
+async def test_the_example_of_stale_if_error(trouble: str, more: list[Told]) -> None:
+    """RFC 5861 4, 4.1: at 900 s the stored answer with its Age, after 1800 s the error. http-caching: of any 5xx."""
     clock = Clock()
     async with Origin() as origin, running(origin, clock=clock) as gateway:
-        origin.answer("/a", headers=[ON_ERROR], body=b"success", times=1)
+        origin.answer("/a", headers=[ON_ERROR, *more], body=b"success", times=1)
         if trouble.isdigit():
             origin.answer("/a", int(trouble), body=b"failure")
         else:

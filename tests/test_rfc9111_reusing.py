@@ -5,6 +5,7 @@ import asyncio
 
 import pytest
 
+from proxy.policy.fields import http_date
 from tests.support.gateway import TOKEN, Clock, running
 from tests.support.judged import Told, cc
 from tests.support.origin import FIN, Origin
@@ -13,20 +14,29 @@ MINUTE = cc("max-age=60")
 TRUSTED = {"Cachegate-Token": TOKEN}
 
 
-async def test_age_is_what_it_came_with_and_the_time_since() -> None:
+@pytest.mark.parametrize(
+    ("told", "dated", "came"),
+    [
+        pytest.param([("Age", "20")], 0, 20, id="5.1 Age"),
+        pytest.param([], 20, 20, id="4.2.3 apparent age"),
+        pytest.param([("Age", "9")], 20, 20, id="4.2.3 the greater of both"),
+        pytest.param([("Age", "20")], 9, 20, id="4.2.3 whichever it is"),
+    ],
+)
+async def test_age_is_what_it_came_with_and_the_time_since(told: list[Told], dated: float, came: int) -> None:
     """RFC 9111 4, 4.2.3, 5.1: made anew from store, replaced there, passed on where the origin's answer is passed on.
     Date stays the origin's."""
     clock = Clock(1_700_000_000.0)
-    date = "Tue, 14 Nov 2023 22:13:20 GMT"
+    date = http_date(clock.now - dated)
     async with Origin() as origin, running(origin, clock=clock) as gateway:
-        origin.answer("/a", headers=[MINUTE, ("Age", "20"), ("Date", date)], body=b"x")
+        origin.answer("/a", headers=[MINUTE, *told, ("Date", date)], body=b"x")
         first = await gateway.get("/a")
         await gateway.settled()
         clock.advance(30.5)
         second = await gateway.get("/a")
         assert [(got.verdict, got.header("age"), got.header("date")) for got in (first, second)] == [
-            ("MISS", "20", date),
-            ("HIT", "50", date),
+            ("MISS", dict(told).get("Age"), date),
+            ("HIT", str(came + 30), date),
         ]
         clock.advance(9.5)
         assert (await gateway.get("/a")).verdict == "EXPIRED"
@@ -47,6 +57,21 @@ async def test_the_way_from_the_origin_counts() -> None:
         assert (await gateway.get("/a")).header("age") == "25"
         clock.advance(35)
         assert (await gateway.get("/a")).verdict == "EXPIRED"
+
+
+async def test_who_shares_a_fetch_is_told_the_age_of_its_answer() -> None:
+    """RFC 9111 4, 5.1: it is no answer to his own request. Who led gets the origin's words as they came."""
+    clock = Clock()
+    async with Origin() as origin, running(origin, clock=clock) as gateway:
+        origin.answer("/a", headers=[MINUTE], body=b"x")
+        gate = origin.hold("/a")
+        asked = [asyncio.ensure_future(gateway.get("/a")) for _ in range(2)]
+        await gateway.waiting(2)
+        await origin.arrived("/a")
+        clock.advance(25)
+        gate.release()
+        assert {(await each).header("age") for each in asked} == {None, "25"}
+        assert origin.count("/a") == 1
 
 
 async def test_an_unsafe_request_waits_for_the_origin_and_ends_what_it_changed() -> None:

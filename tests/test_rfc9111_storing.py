@@ -36,6 +36,8 @@ AGO = ("Last-Modified", "Mon, 01 Jan 2001 00:00:00 GMT")
         pytest.param(200, [cc("max-age=60, no-store")], False, id="5.2.2.5 no-store"),
         pytest.param(200, [cc("max-age=60, NO-STORE=x")], False, id="5.2 in any case and with whatever argument"),
         pytest.param(200, [cc("max-age=60"), cc("private")], False, id="5.2.2.7 private, on another line"),
+        pytest.param(200, [cc('max-age=60, x="y, no-store')], False, id="5.2 behind a quote that never ends"),
+        pytest.param(200, [cc('max-age=60, x="y'), cc('no-store, z="w"')], False, id="5.2 on a line behind such a one"),
         pytest.param(200, [cc("no-store, must-understand, max-age=60")], True, id="5.2.2.3 must-understand"),
         pytest.param(599, [cc("must-understand, max-age=60")], False, id="5.2.2.3 what we do not understand"),
         pytest.param(200, [cc("max-age=60, no-cache")], False, id="5.2.2.4 no-cache"),

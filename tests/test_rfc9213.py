@@ -33,6 +33,9 @@ def cdn(value: str) -> Told:
         pytest.param([cdn('max-age="60"'), NO_STORE], False, id="2.1 a wrong type"),
         pytest.param([cdn("max-age=60"), cdn("no-store")], False, id="9651-4.2 two lines are one dictionary"),
         pytest.param([cdn("max-age=60.5"), cc("max-age=9")], True, id="2.1 a Decimal is not made an Integer"),
+        pytest.param([cdn("max-age"), NO_STORE], False, id="2.1 a Boolean is not made an Integer"),
+        pytest.param([cdn("max-age=60"), cc("private, no-cache, s-maxage=0")], True, id="2.2 over Cache-Control"),
+        pytest.param([cdn("public"), cc("max-age=60, s-maxage=60")], False, id="2.2 which adds nothing"),
         pytest.param([cdn("max-age=0"), ("Expires", "Fri, 01 Jan 2100 00:00:00 GMT")], False, id="2.2 over Expires"),
         pytest.param([cdn("public"), ("Expires", "Fri, 01 Jan 2100 00:00:00 GMT")], False, id="2.2 Expires is ignored"),
         pytest.param(

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 
 import http_sf
 
@@ -49,8 +50,8 @@ SILENT = Directives()
 
 def parse(fields: Fields) -> Directives:
     """The Cache-Control of a request or an answer."""
-    value = fields.get("cache-control")
-    return SILENT if value is None else _directives(value)
+    lines = fields.lines("cache-control")
+    return _directives(lines) if lines else SILENT
 
 
 def for_shared_cache(fields: Fields) -> Directives:
@@ -71,9 +72,9 @@ def asked(request: Request, rule: Rule) -> Directives:
     if rule.client_directives == "ignore":
         return SILENT
     reloads = request.trusted or rule.client_directives == "all"
-    value = fields.get("cache-control")
-    if value is not None:
-        return _directives(value) if reloads else _without_reload(value)
+    lines = fields.lines("cache-control")
+    if lines:
+        return _directives(lines) if reloads else _without_reload(lines)
     if reloads and "no-cache" in members((fields.get("pragma") or "").lower()):  # 5.4: only without Cache-Control
         return _RELOAD
     return SILENT
@@ -116,11 +117,12 @@ _NEEDED = frozenset(
 
 
 @lru_cache(maxsize=512)
-def _directives(value: str) -> Directives:
+def _directives(lines: tuple[str, ...]) -> Directives:
+    """Line by line, so that a quote that one forgot to close does not swallow what another says."""
     flags: set[str] = set()
     numbers: dict[str, int] = {}
     withheld: frozenset[str] = frozenset()
-    for member in members(value):
+    for member in chain.from_iterable(map(members, lines)):
         name, argument, quoted = _split(member)
         if name in _QUALIFIABLE and quoted and (named := _field_names(argument or "")):
             withheld |= named
@@ -132,8 +134,8 @@ def _directives(value: str) -> Directives:
 
 
 @lru_cache(maxsize=512)
-def _without_reload(value: str) -> Directives:
-    return replace(_directives(value), no_cache=False, max_age=None)
+def _without_reload(lines: tuple[str, ...]) -> Directives:
+    return replace(_directives(lines), no_cache=False, max_age=None)
 
 
 def _split(member: str) -> tuple[str, str | None, bool]:

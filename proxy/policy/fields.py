@@ -20,14 +20,22 @@ _YEAR = 31_556_952.0  # seconds of a mean Gregorian year
 
 # -- lists and numbers -------------------------------------------------------------------------------------------------
 
-_MEMBER = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+', re.DOTALL)
+_MEMBER = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+', re.DOTALL)
+_CLOSED = re.compile(r'[^"]*(?:"(?:[^"\\]|\\.)*"[^"]*)*', re.DOTALL).match  # up to a quote that never ends
 
 
 def members(value: str) -> list[str]:
-    """The members of a comma-separated list, empty ones left out; commas in quoted strings do not count (5.6.1)."""
+    """The members of a comma-separated list, empty ones left out; commas in quoted strings do not count (5.6.1).
+
+    A quote that never ends begins no quoted string: it must not swallow what stands behind it.
+    """
     if '"' not in value:
-        return [member for part in value.split(",") if (member := part.strip(OWS))]
-    return [member for part in _MEMBER.findall(value) if (member := part.strip(OWS))]
+        parts = value.split(",")
+    else:
+        closed = _CLOSED(value)
+        end = closed.end() if closed else 0
+        parts = [*_MEMBER.findall(value[:end]), *value[end:].split(",")]
+    return [member for part in parts if (member := part.strip(OWS))]
 
 
 def delta_seconds(text: str) -> int | None:

@@ -18,7 +18,7 @@ CODINGS = ("zstd", "br", "gzip")  # of equally welcome ones the first is taken
 
 def vary_names(fields: Fields) -> tuple[str, ...] | None:
     """The request fields that an answer nominates: lower case, sorted, once each. None when no request can match: for
-    "*" anywhere, and for what is not a field name."""
+    "*" anywhere, for what is not a field name, and for what we tell the origin of the client in its place."""
     value = fields.get("vary")
     if value is None:
         return ()
@@ -26,8 +26,12 @@ def vary_names(fields: Fields) -> tuple[str, ...] | None:
     return tuple(sorted(names)) if all(map(_nameable, names)) else None
 
 
+# Sent with the client's address whatever the client says there (`forwarding`): the same value is not the same request.
+_TOLD_BY_US = frozenset({"forwarded", "x-forwarded-for"})
+
+
 def _nameable(name: str) -> bool:
-    return name != "*" and IS_TOKEN(name) is not None
+    return name != "*" and name not in _TOLD_BY_US and IS_TOKEN(name) is not None
 
 
 def vary_values(names: Iterable[str], request_fields: Fields, rule: Rule) -> Pairs:
