@@ -250,6 +250,8 @@ REFUSED = [
     ("store_private: true", ":1:38: rules[0].store_private: would share private answers: name who asks in key.headers"),
     ("store_private: true, key: {cookies: ignore}", ":1:38: rules[0].store_private: would share private answers"),
     ("store_private: true, key: {credentials: ignore}", ":1:38: rules[0].store_private: would share private answers"),
+    ("key: {headers: [X-Forwarded-For]}", "rules[0].key.headers: x-forwarded-for is what we tell the origin"),
+    ("conditions: {headers: {forwarded: '*'}}", "rules[0].conditions.headers: forwarded is what we tell the origin"),
     ("methods: [PUT]", "rules[0].methods: PUT is never cached: take GET, HEAD, POST, or set `mode: off`"),
     ("methods: []", "rules[0].methods: wants at least one"),
     ("upstream: nobody", "rules[0].upstream: wants one of upstreams (none); found 'nobody'"),

@@ -27,11 +27,11 @@ def vary_names(fields: Fields) -> tuple[str, ...] | None:
 
 
 # Sent with the client's address whatever the client says there (`forwarding`): the same value is not the same request.
-_TOLD_BY_US = frozenset({"forwarded", "x-forwarded-for"})
+TOLD_BY_US = frozenset({"forwarded", "x-forwarded-for"})
 
 
 def _nameable(name: str) -> bool:
-    return name != "*" and name not in _TOLD_BY_US and IS_TOKEN(name) is not None
+    return name != "*" and name not in TOLD_BY_US and IS_TOKEN(name) is not None
 
 
 def vary_values(names: Iterable[str], request_fields: Fields, rule: Rule) -> Pairs:

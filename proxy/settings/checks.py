@@ -8,6 +8,7 @@ from itertools import combinations
 from urllib.parse import urlsplit
 
 from proxy.policy.tags import validate_template
+from proxy.policy.vary import TOLD_BY_US
 from proxy.settings.acting import without_effect
 from proxy.settings.addresses import CACHED_METHODS
 from proxy.settings.compile import DEFAULT_RULE, identities, rule_names, upstream_id
@@ -129,6 +130,13 @@ def _rule(settings: Settings, rule: RuleSettings) -> Iterator[Finding]:
     for n, target in enumerate(rule.invalidates):
         if target.startswith("tag:") and (wrong := validate_template(target.removeprefix("tag:"))):
             yield ("invalidates", n), wrong
+    yield from _persons(rule)
+
+
+def _persons(rule: RuleSettings) -> Iterator[Finding]:
+    for steps, names in ((("key", "headers"), rule.key.headers), (("conditions", "headers"), rule.conditions.headers)):
+        for name in TOLD_BY_US & {name.lower() for name in names}:
+            yield steps, f"{name} is what we tell the origin of the client, whatever it says: it tells no answers apart"
     if rule.store_private and not identities(rule):
         text = "would share private answers: name who asks in key.headers or key.cookies, or set key.credentials: key"
         yield ("store_private",), text
