@@ -167,8 +167,10 @@ class Pipeline:
             await answer.close()
             outcome.upstream_status = answer.head.status
             return self._stale(request, rule, spare, outcome, ttl)
-        if visit is not None and found is not None and request.method == "HEAD":
-            self._flying.heard(visit, found, answer.head)
+        if visit is not None and request.method == "HEAD":
+            self._ranging.heard(visit, answer.head)
+            if found is not None:
+                self._flying.heard(visit, found, answer.head)
         else:
             give_back(found)
         try:

@@ -18,14 +18,14 @@ from proxy.errors import UpstreamError
 from proxy.flight import Flight, Flights, Lately
 from proxy.gathering import Gathering, Leg
 from proxy.landing import Start, Visit
-from proxy.message import Reply
+from proxy.message import Head, Reply
 from proxy.outcome import Outcome, Tier, Verdict
 from proxy.policy.cache_control import asked
 from proxy.policy.cache_status import forward_word
 from proxy.policy.conditional import CLIENT_CONDITIONS, NOT_WHOLE, validators
 from proxy.policy.identity import for_everybody
 from proxy.policy.parts import AsCame, Confirm, Course, Fill, judge_range
-from proxy.policy.renewal import Renewed, judge_renewal
+from proxy.policy.renewal import Outdated, Renewed, judge_head, judge_renewal
 from proxy.policy.reuse import Choice, Serve, ServeStale, answers
 from proxy.policy.storing import for_all, judge_renewed
 from proxy.reasons import Why
@@ -102,6 +102,14 @@ class Ranging:
         if partly is None:
             return None, AsCame()
         return partly, judge_range(visit.request, partly.found, partly.extents, visit.rule, self._clock())
+
+    def heard(self, visit: Visit, head: Head) -> None:
+        """A HEAD was answered: parts of something else are of no use any more (RFC 9111 4.3.5)."""
+        partly, _ = self._course(visit)
+        if partly is None:
+            return
+        if isinstance(judge_head(visit.request, partly.entry, head, visit.rule, self._clock()), Outdated):
+            self._parts.end(partly.held)
 
     # -- from the origin -------------------------------------------------------------------------------------------
 

@@ -188,3 +188,16 @@ async def test_a_refusal_of_ours_names_its_reason() -> None:
     async with Origin() as origin, running(origin) as gateway:
         got = await gateway.get("/a", {"Cache-Control": "only-if-cached"})
         assert (got.status, ours(got), origin.count()) == (504, {"detail": "only-if-cached"}, 0)
+
+
+@pytest.mark.parametrize("said", ['"unterminated', "foo;;bar", "a b c", "", "a, ", "=1", "é"])
+async def test_what_cannot_be_read_does_not_make_ours_unreadable(said: str) -> None:
+    """2; RFC 9651 4.2: one error voids the whole field."""
+    async with Origin() as origin, running(origin) as gateway:
+        origin.answer("/a", headers=[*CACHED, ("Cache-Status", said)], body=b"x")
+        for verdict in ("MISS", "HIT"):
+            got = await gateway.get("/a")
+            assert got.verdict == verdict
+            (only,) = http_sf.parse((got.header("cache-status") or "").encode(), tltype="list")
+            assert str(only[0]) == "cachegate"
+            await gateway.settled()

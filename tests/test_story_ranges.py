@@ -727,3 +727,25 @@ async def test_clearing_reaches_what_every_worker_holds_in_parts(page: str, clea
         assert cleared is None or got["cleared"] == cleared
         assert (await gateway.stats())["parts"]["size"] == (2 if page == "/file" else 0)
         assert (await gateway.admin("GET", "/entries")).json["total"] == (1 if page == "/file" else 0)
+
+
+@pytest.mark.parametrize(
+    ("told", "ends"),
+    [
+        ([("ETag", '"1"'), ("Content-Length", "2048")], False),
+        ([("ETag", '"2"'), ("Content-Length", "2048")], True),
+        ([("ETag", '"1"'), ("Content-Length", "9")], True),
+        ([], False),
+    ],
+    ids=["agrees", "another tag", "another length", "says nothing"],
+)
+async def test_a_head_that_disagrees_ends_the_parts(told: list[tuple[str, str]], ends: bool) -> None:
+    """RFC 9111 4.3.5."""
+    async with Origin() as origin, running(origin) as gateway:
+        origin.script("/a", Ranged(BODY))
+        await ranged(gateway, "0-99")
+        lines = "".join(f"{name}: {value}\r\n" for name, value in told)
+        origin.script("/a", f"HTTP/1.1 200 OK\r\n{lines}\r\n".encode(), times=1)
+        assert (await gateway.ask("HEAD", "/a")).status == 200
+        assert origin.last.method == "HEAD"
+        assert (await ranged(gateway, "0-49")).verdict == ("MISS" if ends else "HIT")

@@ -3,6 +3,8 @@
 import re
 from math import floor
 
+import http_sf
+
 from proxy.outcome import Outcome, Verdict
 from proxy.reasons import Why
 
@@ -46,6 +48,16 @@ _FORWARD = {
 def forward_word(why: Why) -> str:
     """The `fwd` of a request that went upstream for this reason (RFC 9211 2.2)."""
     return _FORWARD.get(why, "bypass")
+
+
+def readable(value: str | None) -> bool:
+    """Whether a member can follow what caches before us have said (RFC 9211 2)."""
+    if value is None:
+        return True
+    try:
+        return bool(http_sf.parse(value.encode("latin-1"), tltype="list"))
+    except (http_sf.StructuredFieldError, ValueError):
+        return False
 
 
 def render(name: str, outcome: Outcome, status: int | None = None, *, debug: bool = False) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from proxy.message import Fields, Head, Request
 from proxy.outcome import Outcome
 from proxy.policy import cache_status
-from proxy.policy.conditional import METADATA, client_condition, not_modified_fields
+from proxy.policy.conditional import client_condition, not_modified_fields
 from proxy.policy.fields import http_date
 from proxy.policy.forwarding import response_fields, upgrade_required
 from proxy.policy.ranges import Part, Pieces, Several, Unsatisfiable, client_range, content_range, length, multipart
@@ -79,9 +79,9 @@ def _cut(request: Request, phrase: str, fields: Fields, size: int, *, growing: b
 
 
 def _of_a_part(request: Request, fields: Fields) -> Fields:
-    """Who asks with If-Range has the representation's metadata; the validators, by which parts are combined, stay
+    """Who asks with If-Range has the representation's metadata; the validator by which parts are combined stays
     (RFC 9110 15.3.7)."""
-    return fields.without(METADATA if "if-range" in request.fields else _OF_THE_CONTENT)
+    return not_modified_fields(fields) if "if-range" in request.fields else fields.without(_OF_THE_CONTENT)
 
 
 def in_parts(what: Plan, boundary: str) -> tuple[Fields, Pieces]:
@@ -137,8 +137,12 @@ def server_timing(outcome: Outcome) -> str:
 
 
 def end_to_end(head: Head) -> Fields:
-    """What everybody past us may know of an answer's fields."""
-    return dated(head, response_fields(head.fields)).plus(*upgrade_required(head))
+    """What everybody past us may know of an answer's fields. A Cache-Status that cannot be read would make ours, which
+    stands behind it, unreadable too (RFC 9651 4.2)."""
+    fields = response_fields(head.fields)
+    if not cache_status.readable(fields.get("cache-status")):
+        fields = fields.without({"cache-status"})
+    return dated(head, fields).plus(*upgrade_required(head))
 
 
 def dated(head: Head, fields: Fields) -> Fields:
