@@ -16,6 +16,7 @@ OWN = (HOST, "/a/b?x=1")
     ("method", "expected"),
     [
         *((method, False) for method in ("GET", "HEAD", "OPTIONS", "TRACE")),
+        *((method, False) for method in ("PROPFIND", "QUERY", "REPORT", "SEARCH")),  # RFC 9110 18.2, the registry
         *((method, True) for method in ("POST", "PUT", "PATCH", "DELETE", "PURGE", "FOO", "get", "")),
     ],
 )

@@ -8,7 +8,8 @@ from proxy.policy.paths import normal_path
 from proxy.policy.tags import filled
 from proxy.rules import Rule
 
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 9.2.1
+# RFC 9110 9.2.1, and what the registry of methods (18.2) calls safe besides.
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "QUERY", "REPORT", "SEARCH"})
 _PORTS = {"http": 80, "https": 443}
 
 
