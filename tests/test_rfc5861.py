@@ -1,6 +1,7 @@
 """Over the wire: stale-while-revalidate and stale-if-error (RFC 5861 3, 4)."""
 
 import asyncio
+from email.utils import formatdate
 
 import pytest
 
@@ -46,6 +47,18 @@ async def test_after_the_window_the_request_waits() -> None:
         assert not asked.done()
         gate.release()
         assert (await asked).body == b"new"
+
+
+@pytest.mark.parametrize(("over", "verdict"), [(20, "UPDATING"), (40, "EXPIRED")])
+async def test_the_window_begins_when_freshness_ended(over: int, verdict: str) -> None:
+    """RFC 5861 3, RFC 9111 4.2.1: which may have been before the answer came."""
+    clock = Clock()
+    async with Origin() as origin, running(origin, clock=clock) as gateway:
+        dates = [("Date", formatdate(clock.now, usegmt=True)), ("Expires", formatdate(clock.now - over, usegmt=True))]
+        origin.answer("/a", headers=[*dates, cc("stale-while-revalidate=30"), ("ETag", '"a"')], body=b"x")
+        await gateway.get("/a")
+        await gateway.settled()
+        assert (await gateway.get("/a")).verdict == verdict
 
 
 async def test_a_refresh_that_fails_leaves_the_window_as_it_was() -> None:

@@ -96,7 +96,7 @@ def _explicit(said: Directives, fields: Fields, received_at: float) -> tuple[flo
     if expires is None:  # invalid, "0" above all, is in the past (RFC 9111 5.3)
         return 0.0, "expires"
     date = date_field(fields, "date", received_at)
-    return max(0.0, expires - (received_at if date is None else date)), "expires"
+    return expires - (received_at if date is None else date), "expires"  # negative where it was over before it came
 
 
 def _guessed(said: Directives, fields: Fields, received_at: float) -> Lifetime:
