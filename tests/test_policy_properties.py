@@ -233,7 +233,7 @@ class Model:
 
     @property
     def lifetime(self) -> int:
-        return 0 if "no-cache" in self.flags else max(0, self.told or 0)
+        return 0 if "no-cache" in self.flags else self.told or 0
 
     def age(self, later: float) -> float:
         return max(self.older if self.older >= 2 else 0, self.aged + self.took) + later
