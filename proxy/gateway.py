@@ -135,6 +135,7 @@ class Gateway:
             settings.flight.wait,
             replying,
             self._clock,
+            among=sharing is not None,
         )
         self.pipeline = Pipeline(
             table=RuleTable(*compile_rules(settings)),

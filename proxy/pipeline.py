@@ -271,6 +271,8 @@ class Pipeline:
         if alone is Why.PARTIAL and not decision.fallback:
             give_back(found)
             return await self._ranging.fetch(visit, outcome)
+        if alone is None and found is None and self._ranging.completes(visit):
+            return await self._ranging.fetch(visit, outcome)
         ranged = "range" in request.fields
         if alone is None and (found is None or ranged) and any(name in request.fields for name in NOT_WHOLE):
             alone = self._flying.lately(visit)  # it is not going to be kept: the origin may say 304 or 206 for itself

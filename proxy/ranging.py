@@ -46,7 +46,8 @@ class Journal(Protocol):
 
 class Ranging:
     """Answers ranges. `begin` says where a fetch begins; `patience`: seconds that another's answer to the same is
-    waited for; `uncacheable` remembers whose answers could not be kept lately; `clock` is wall time in seconds."""
+    waited for; `uncacheable` remembers whose answers could not be kept lately; `clock` is wall time in seconds.
+    `among`: there are other instances, which know nothing of these parts."""
 
     def __init__(
         self,
@@ -60,6 +61,8 @@ class Ranging:
         patience: float,
         replying: Replying,
         clock: Callable[[], float],
+        *,
+        among: bool,
     ) -> None:
         self.waiting = 0  # requests that wait for another's answer
         self._flights: Flights[Leg | None] = Flights()
@@ -73,6 +76,7 @@ class Ranging:
         self._reply = replying
         self._patience = patience
         self._clock = clock
+        self._among = among
 
     def change(self, routes: Routes, patience: float) -> None:
         """Fetch from these services, and wait so long, from now on."""
@@ -96,6 +100,13 @@ class Ranging:
             self._refresh(visit, partly)
         found = partly.taken()
         return None if found is None else self._reply.stored(visit.request, visit.rule, found, outcome, age)
+
+    def completes(self, visit: Visit) -> bool:
+        """Whether what is held would be whole with the rest of it, so that no more has to be asked for. Where there are
+        other instances, a whole answer is fetched once for all of them."""
+        if self._among or not self._parts or visit.request.method != "GET":
+            return False
+        return isinstance(self._course(visit)[1], Fill)
 
     def _course(self, visit: Visit) -> tuple[Partly | None, Course]:
         partly = self._parts.find(visit.keyed.hash, Choice(visit.request, visit.rule))

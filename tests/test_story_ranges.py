@@ -93,6 +93,50 @@ async def test_what_was_completed_ends_in_order(held: str, wanted: tuple[int, in
         assert (again.verdict, again.body) == ("HIT", BODY[start:end])
 
 
+@pytest.mark.parametrize(
+    ("held", "asked"), [("0-99", "bytes=100-2047"), ("2000-2047", "bytes=0-1999"), ("0-99,2000-2047", "bytes=100-1999")]
+)
+async def test_a_whole_answer_is_asked_for_where_it_is_missing(held: str, asked: str) -> None:
+    """RFC 9111 3.3: and is stored as a whole from then on."""
+    async with Origin() as origin, running(origin) as gateway:
+        origin.script("/a", Ranged(BODY, [("X-More", "1")]))
+        for each in held.split(","):
+            await ranged(gateway, each)
+        async with raw(gateway.port) as connection:
+            first = await connection.get("/a", host=HOST)
+            assert (first.status, first.body, first.complete) == (200, BODY, True)
+            assert (first.header("content-range"), first.header("x-more")) == (None, "1")
+            assert "; fwd=partial; fwd-status=206; " in f"; {first.header('cache-status')}"
+            assert (origin.last.header("range"), origin.last.header("if-range")) == (asked, '"1"')
+            await gateway.settled()
+            asked_before = origin.count()
+            again = await connection.get("/a", host=HOST)
+            assert (again.header("x-cache"), again.body, origin.count()) == ("HIT", BODY, asked_before)
+
+
+async def test_a_whole_answer_of_which_parts_are_outdated_comes_whole() -> None:
+    async with Origin() as origin, running(origin) as gateway:
+        origin.script("/a", Ranged(BODY))
+        await ranged(gateway, "0-99")
+        origin.script("/a", Ranged(BODY[::-1], etag='"2"'))
+        got = await gateway.get("/a")
+        assert (got.status, got.body, got.header("etag")) == (200, BODY[::-1], '"2"')
+        await gateway.settled()
+        assert (await gateway.get("/a")).verdict == "HIT"
+
+
+async def test_a_crowd_for_the_whole_shares_what_is_missing() -> None:
+    async with Origin() as origin, running(origin) as gateway:
+        origin.script("/a", Ranged(BODY))
+        await ranged(gateway, "0-99")
+        gate = origin.hold("/a")
+        asking = [asyncio.create_task(gateway.get("/a")) for _ in range(20)]
+        await gateway.waiting(19)
+        gate.release()
+        assert {(got.status, got.body) for got in await asyncio.gather(*asking)} == {(200, BODY)}
+        assert origin.count("/a") == 2
+
+
 async def test_several_ranges_with_one_gap_are_completed() -> None:
     async with Origin() as origin, running(origin) as gateway:
         origin.script("/a", Ranged(BODY))

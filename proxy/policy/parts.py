@@ -171,7 +171,7 @@ def judge_part(request: Request, head: Head, rule: Rule, now: float, held: Entry
     """May a 206 be stored as a part of a 200? `held` is what is held of the same answer already, `head` has end-to-end
     fields, `now` is wall-clock seconds."""
     piece = described(head)
-    if piece is None or not _asked_for(request, head.fields, piece):
+    if piece is None or not _asked_for(request, head.fields, piece, held):
         return Skip(Why.PARTIAL)
     if head.framing is Framing.CLOSE:
         return Skip(Why.UNPROVEN_END)
@@ -194,8 +194,11 @@ def judge_part(request: Request, head: Head, rule: Rule, now: float, held: Entry
 _OF_THE_PART = frozenset({"content-range", "content-length", "content-digest", "content-md5"})
 
 
-def _asked_for(request: Request, fields: Fields, piece: Piece) -> bool:
-    """Whether it lies within what was asked for; a part that nobody asked for tells of confusion."""
+def _asked_for(request: Request, fields: Fields, piece: Piece, held: Entry | None) -> bool:
+    """Whether it lies within what was asked for, also of the rest of what is `held` when all was asked for; a part that
+    nobody asked for tells of confusion."""
+    if held is not None and "range" not in request.fields:
+        return True
     parts = _wanted(request, piece.total, fields)
     start, end = min((part.start for part in parts), default=0), max((part.end for part in parts), default=0)
     return start <= piece.part.start and piece.part.end <= end
@@ -240,11 +243,12 @@ Course = Serve | ServeStale | Confirm | Fill | AsCame
 
 
 def judge_range(request: Request, found: Found, extents: Extents, rule: Rule, now: float) -> Course:
-    """How to answer a range of what is held in parts. It answers by itself what lies wholly within (RFC 9111 3.3), and
-    neither a whole nor a 416; the client's own conditions count only there (4.3.2). `now` is wall-clock seconds."""
+    """How to answer a range, or all, of what is held in parts. It answers by itself what lies wholly within (RFC 9111
+    3.3), and never a 416; the client's own conditions count only there (4.3.2). `now` is wall-clock seconds."""
     entry = found.entry
     decision = judge_reuse(request, found, rule, now)
-    wanted = _wanted(request, entry.body.size, entry.fields)
+    total = entry.body.size
+    wanted = _wanted(request, total, entry.fields) if "range" in request.fields else (Part(0, total),)
     if not wanted or (isinstance(decision, Fetch) and not decision.conditional):
         return AsCame()
     if all(extents.covers(part) for part in wanted):
