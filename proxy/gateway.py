@@ -17,6 +17,9 @@ from proxy.flight import Lately
 from proxy.flying import Flying
 from proxy.gathering import Gathering
 from proxy.insight.inventory import Inventory
+from proxy.limiting import Limiting
+from proxy.limits.near import swept
+from proxy.limits.table import Table
 from proxy.observe.counters import Counters
 from proxy.observe.figures import Figures
 from proxy.observe.logs import LineWriter
@@ -35,6 +38,7 @@ from proxy.server.admin.pages import Page, Pages
 from proxy.server.admin.port import admin_front, aliases
 from proxy.server.admin.probes import Readiness, probe_pages
 from proxy.server.admin.purge import PurgeVerb, purge_pages
+from proxy.server.admin.ratelimit import rate_limit_page
 from proxy.server.admin.redis import health_of, no_redis_pages, redis_pages, redis_report_page
 from proxy.server.admin.rights import Rights
 from proxy.server.admin.stats import stats_page
@@ -53,7 +57,8 @@ LOOK = 0.1  # seconds that a page waits for a new count of what is in Redis
 
 
 class Gateway:
-    """One instance: every part of it, started and closed together. `clock` is wall time in seconds.
+    """One instance: every part of it, started and closed together. `clock` is wall time, `timer` never goes back; both
+    in seconds.
 
     Making one takes the journal and the admin token; `start` takes the cache directory. `source` reads the settings
     again for a reload; `access` is where access log lines go.
@@ -66,6 +71,7 @@ class Gateway:
         source: Callable[[], Loaded] | None = None,
         access: LineWriter | None = None,
         clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
         common: Common | None = None,
         member: Member | None = None,
     ) -> None:
@@ -81,6 +87,7 @@ class Gateway:
         self.counters = Counters()
         self.readiness = Readiness()
         self._clock = clock
+        self.limits = Table(timer)
         self._sweeper: asyncio.Task[None] | None = None
         self.tiers = Tiers(self.settings, self._place, self.tasks, clock)
         self._build_story()
@@ -137,6 +144,7 @@ class Gateway:
             self._clock,
             among=sharing is not None,
         )
+        self.limiting = Limiting(self._place.limiter(self.limits), replying, lambda: self.pipeline.table)
         self.pipeline = Pipeline(
             table=RuleTable(*compile_rules(settings)),
             shelves=self.tiers.tiered,
@@ -144,6 +152,7 @@ class Gateway:
             flying=self.flying,
             ranging=self.ranging,
             invalidate=self.ending.invalidate,
+            limiting=self.limiting,
             replying=replying,
             key_body=settings.limits.key_body,
             timed=lambda tier, seconds: self.counters.tiers[tier].seconds.observe(seconds),
@@ -199,6 +208,7 @@ class Gateway:
             metrics_page(self._take, open_to_all=open_metrics),
             *(redis_pages(sharing) if sharing is not None else no_redis_pages()),
             *entry_pages(self.everywhere),
+            rate_limit_page(self.limiting.status),
             *purge_pages(self.ending.purger, self.everywhere.receipt, self.everywhere, clear),
             *config_pages(self.configuration),
         )
@@ -240,6 +250,7 @@ class Gateway:
 
     async def sweep(self) -> int:
         """Reclaim what nobody can want any more; how many entries went."""
+        await swept(self.limits)
         return self.tiers.parts.sweep() + await self.tiers.tiered.sweep()
 
     async def _sweep_for_ever(self) -> None:

@@ -7,6 +7,7 @@ from typing import Self
 
 from proxy.entry import BytesBody, Entry, Found, Position
 from proxy.errors import Fault, TruncatedError, UpstreamError
+from proxy.limiting import Turn
 from proxy.message import Fields, Head, Request
 from proxy.policy.identity import uncovered
 from proxy.policy.keys import Keyed
@@ -37,6 +38,7 @@ class Visit:
     keyed: Keyed
     content: bytes | None
     arrived: float
+    turn: Turn | None = None  # where the rule has a limit
 
     @property
     def company(self) -> str:

@@ -1,6 +1,6 @@
 """The story of one request, from arrival to reply. Judgement is asked here and obeyed here; nothing is decided here.
 
-rule -> key -> memory -> (redis, file) -> fresh: serve | stale in its window: serve and refresh behind
+rule -> (its limit) -> key -> memory -> (redis, file) -> fresh: serve | stale in its window: serve and refresh behind
                                         | a range, and nothing whole to confirm: what is held in parts (`ranging`)
                                         | else: fly with whoever fetches the same already, or lead
 """
@@ -13,6 +13,7 @@ from proxy.entry import Found, Select
 from proxy.errors import UpstreamError
 from proxy.flying import Flying, give_back
 from proxy.landing import Visit
+from proxy.limiting import Limiting, Turn
 from proxy.message import Reply, Request
 from proxy.outcome import Outcome, Tier, Verdict
 from proxy.policy.cache_status import forward_word
@@ -27,7 +28,7 @@ from proxy.policy.reuse import Choice, Fetch, Serve, ServeStale, judge_reuse, on
 from proxy.policy.storing import barred
 from proxy.ranging import Ranging
 from proxy.reasons import Why
-from proxy.redis.budget import one_budget
+from proxy.redis.budget import one_budget, the_budget
 from proxy.replying import Replying
 from proxy.rules import Mode, Rule, RuleTable
 from proxy.upstream.protocol import Link
@@ -69,6 +70,7 @@ class Pipeline:
         flying: Flying,
         ranging: Ranging,
         invalidate: Invalidate,
+        limiting: Limiting,
         replying: Replying,
         key_body: int,
         timed: Callable[[Tier, float], None],
@@ -81,6 +83,7 @@ class Pipeline:
         self._flying = flying
         self._ranging = ranging
         self._invalidate = invalidate
+        self._limiting = limiting
         self._reply = replying
         self._key_body = key_body
         self._timed = timed
@@ -96,6 +99,15 @@ class Pipeline:
     async def answer(self, request: Request) -> Reply:
         """The reply to `request`; never raises for what an origin, a tier or the network does."""
         rule = self.table.match(request)
+        turn = self._limiting.turn(request, rule)
+        if turn is None:
+            return await self._answer(request, rule, None)
+        with one_budget():
+            reply = await turn.arrive() or await self._answer(request, rule, turn)
+            reply.fields = turn.told(reply.fields)
+            return reply
+
+    async def _answer(self, request: Request, rule: Rule, turn: Turn | None) -> Reply:
         if has_loop(request.fields, self._reply.name):
             return self._refuse(request, rule, 508, Why.LOOP, "This request has passed here before.")
         if hops_left(request) == 0:
@@ -104,27 +116,36 @@ class Pipeline:
             return self._refuse(request, rule, 400, Why.UNSAFE_TARGET, _OUTSIDE)
         why = barred(request, rule)
         if why is not None:
-            return await self._pass(request, rule, why)
+            return await self._pass(request, rule, why, turn)
         body = None
         if request.body is not None and needs_body(request, rule):
             body = await request.body.peek(self._key_body)
             if body is None:
-                return await self._pass(request, rule, Why.BODY_TOO_LARGE)
+                return await self._pass(request, rule, Why.BODY_TOO_LARGE, turn)
         match derive(request, rule, body):
             case Refused(why):
-                return await self._pass(request, rule, why)
+                return await self._pass(request, rule, why, turn)
             case Keyed() as keyed:
-                return await self._cached(Visit(request, rule, keyed, body, self._clock()))
+                return await self._cached(Visit(request, rule, keyed, body, self._clock(), turn))
 
     async def upgrade(self, request: Request) -> Link | Reply:
         """A websocket upgrade: the open link to the origin, or the reply when there is none."""
         rule = self.table.match(request)
+        if rule.mode is Mode.ON:  # a cached route takes no upgrade: the field is dropped, the request is a plain one
+            return await self.answer(request)
+        turn = self._limiting.turn(request, rule)
+        if turn is None:
+            return await self._upgrade(request, rule)
+        with one_budget():
+            result = await turn.go_on() or await self._upgrade(request, rule)
+            result.fields = turn.told(result.fields)
+            return result
+
+    async def _upgrade(self, request: Request, rule: Rule) -> Link | Reply:
         if has_loop(request.fields, self._reply.name):
             return self._refuse(request, rule, 508, Why.LOOP, "This request has passed here before.")
         if self._routes.leaves_base(request, rule):
             return self._refuse(request, rule, 400, Why.UNSAFE_TARGET, _OUTSIDE)
-        if rule.mode is Mode.ON:  # a cached route takes no upgrade: the field is dropped, the request is a plain one
-            return await self.answer(request)
         outcome = Outcome(Verdict.BYPASS, Why.UPGRADE, rule.name, fwd="bypass")
         try:
             result = await self._routes.connect(request, rule)
@@ -136,8 +157,10 @@ class Pipeline:
 
     # -- not for the cache -----------------------------------------------------------------------------------------
 
-    async def _pass(self, request: Request, rule: Rule, why: Why) -> Reply:
+    async def _pass(self, request: Request, rule: Rule, why: Why, turn: Turn | None) -> Reply:
         """Send it on as it came; what a successful unsafe request changed is purged before its client is told."""
+        if turn is not None and (refusal := await turn.go_on()) is not None:
+            return refusal
         outcome = Outcome(Verdict.BYPASS, why, rule.name, fwd=forward_word(why))
         return await self._send(request, rule, outcome)
 
@@ -215,7 +238,7 @@ class Pipeline:
         if isinstance(decision, Fetch):
             if _wants_part(request) and (reply := self._ranging.held(visit, found, spent)) is not None:
                 return reply
-            with one_budget():
+            with the_budget():
                 return await self._beyond(visit, found, choice, spent)
         return await self._decided(visit, found, decision, spent)
 
@@ -253,7 +276,10 @@ class Pipeline:
         return self._reply.stored(visit.request, visit.rule, found, outcome, age)
 
     async def _forward(self, visit: Visit, found: Found | None, decision: Fetch, spent: dict[Tier, float]) -> Reply:
-        request, rule = visit.request, visit.rule
+        request, rule, turn = visit.request, visit.rule, visit.turn
+        if turn is not None and (refusal := await turn.go_on()) is not None:
+            give_back(found)
+            return refusal
         verdict = Verdict.MISS if found is None else Verdict.EXPIRED
         outcome = Outcome(
             verdict,

@@ -15,6 +15,10 @@ from proxy.invalidation.journal import Journal
 from proxy.invalidation.local import LocalLog
 from proxy.invalidation.shared import SharedLog
 from proxy.invalidation.worker_log import WorkerLog
+from proxy.limits.limiter import Limiter
+from proxy.limits.near import NOTE, AtParent, Here, Near
+from proxy.limits.redis_lua import RedisWindows
+from proxy.limits.table import Table
 from proxy.observe.counters import Counters
 from proxy.server.admin.token import AdminToken, admin_token
 from proxy.server.member import Member
@@ -77,6 +81,15 @@ class Place:
         if self._link is None or isinstance(self.log, LocalLog):
             return None
         return Sharing(settings, self._link, self.log, tasks, clock, tells=self._member is None)
+
+    def limiter(self, table: Table) -> Limiter:
+        """Who counts the requests of limited rules. `table` is this process's own: that of the instance, where no
+        parent has one."""
+        near: Near = Here(table)
+        if self._member is not None:
+            near = AtParent(self._member.ask_parent, partial(self._member.tell, NOTE), table)
+        link = self._link
+        return Limiter(near, None if link is None else RedisWindows(link.server, link.names))
 
     @property
     def others(self) -> SharedLog | WorkerLog | None:

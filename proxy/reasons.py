@@ -83,6 +83,7 @@ class Why(Enum):
     MALFORMED = "malformed", "RFC 9112 3.2"
     TOO_LARGE = "too-large", "RFC 9110 15.5.14", "limits.body"
     RATE_LIMITED = "rate-limited", "RFC 6585 4", "rate_limit of the rule"
+    LIMITER_AWAY = "limiter-away", "RFC 9110 15.6.4", "rate_limit.on_redis_loss: local or open"
     FORBIDDEN = "forbidden", "", "PURGE wants the admin token"
     CLIENT_GONE = "client-gone", "", "the client left, or stopped sending, before it had its answer"
     CONTENT_IN_GET = "content-in-get", "RFC 9110 9.3.1", "a body on GET is not part of the key"

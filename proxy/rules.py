@@ -61,6 +61,17 @@ class KeySpec:
 
 
 @dataclass(frozen=True, slots=True)
+class RateLimit:
+    """At most `limit` requests of one client in any `window` seconds."""
+
+    limit: int
+    window: float
+    by: str = "client_ip"  # or the lower-case name of the header that tells clients apart
+    hits: Literal["count", "exempt"] = "count"
+    on_redis_loss: Literal["local", "open", "closed"] = "local"  # who counts, or what is done, while Redis is away
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """One rule, or the pseudo-rule of unmatched traffic (name "", mode ORIGIN or BYPASS). Seconds everywhere."""
 
@@ -84,6 +95,7 @@ class Rule:
     refresh_ahead: float = 0.0
     negative_ttl: tuple[tuple[int, float], ...] = ()
     invalidates: tuple[str, ...] = ()
+    rate_limit: RateLimit | None = None
     client_cache_control: str | None = None
     store_private: bool = False
     mode: Mode = Mode.ON

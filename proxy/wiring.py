@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,8 @@ from proxy.gateway import Gateway
 from proxy.invalidation.local import LocalLog
 from proxy.invalidation.parent_log import ParentLog
 from proxy.invalidation.ring import Ring, shared_memory
+from proxy.limits.near import NOTE, duties, swept
+from proxy.limits.table import Table
 from proxy.observe.counters import Counters
 from proxy.observe.figures import Figures, TierFigures
 from proxy.observe.logs import LineWriter, setup
@@ -44,6 +46,8 @@ from proxy.store.file_keeper import Keeper
 from proxy.tasks import end
 
 _log = logging.getLogger("cachegate")
+
+Sweep = Callable[[], Awaitable[object]]
 
 
 def create_app(settings: Settings | Mapping[str, Any] | str | Path) -> web.Application:
@@ -105,6 +109,7 @@ async def _parent(loaded: Loaded, read: Callable[[], Loaded], public: Sequence[s
             async def take(silent: Collection[int]) -> tuple[Counters, Figures]:
                 return desk.counted(silent), _kept(keeper, settings)
 
+            limits = Table(time.monotonic)
             desk = Desk(
                 size,
                 "proxy.wiring:work",
@@ -114,9 +119,11 @@ async def _parent(loaded: Loaded, read: Callable[[], Loaded], public: Sequence[s
                 read=read,
                 common=common,
                 says={"take": take},
-                hears={"files": keeper.take} if keeper is not None else {"files": lambda changes: None},
+                does=duties(limits),
+                hears={"files": keeper.take if keeper is not None else lambda changes: None, NOTE: limits.note},
             )
-            return await _supervise(desk, loaded, keeper, lambda: _announce(settings, public, common.token))
+            sweeps = [lambda: swept(limits), *([keeper.sweep] if keeper is not None else [])]
+            return await _supervise(desk, loaded, sweeps, keeper, lambda: _announce(settings, public, common.token))
     finally:
         shares.close()
 
@@ -139,15 +146,16 @@ async def _journal(settings: Settings, log: LocalLog, memory: int) -> AsyncItera
             await link.server.close()
 
 
-async def _supervise(desk: Desk, loaded: Loaded, keeper: Keeper | None, announce: Callable[[], None]) -> int:
+async def _supervise(
+    desk: Desk, loaded: Loaded, sweeps: Sequence[Sweep], keeper: Keeper | None, announce: Callable[[], None]
+) -> int:
     """Run the workers, and what the parent does beside, until SIGTERM; the exit code."""
     settings, signals = loaded.settings, Signals()
     signals.listen()
     background = [reloads(signals, desk.reload)]
     if loaded.file is not None:
         background.append(watch(loaded.file, signals))
-    if keeper is not None:
-        background.append(_sweep_for_ever(keeper, settings.cache.cleanup_interval))
+    background += [_sweep_for_ever(sweep, settings.cache.cleanup_interval) for sweep in sweeps]
     tasks = [asyncio.create_task(each) for each in background]
     try:
         drain = Drain(settings.listen.drain_delay, settings.listen.drain)
@@ -167,11 +175,11 @@ def _kept(keeper: Keeper | None, settings: Settings) -> Figures:
     return Figures({Tier.FILE: now}, tuple(keeper.names()), workers=0)
 
 
-async def _sweep_for_ever(keeper: Keeper, interval: float) -> None:
+async def _sweep_for_ever(sweep: Sweep, interval: float) -> None:
     while True:
         await asyncio.sleep(interval)
         try:
-            await keeper.sweep()
+            await sweep()
         except Exception:
             _log.exception("a sweep failed")
 

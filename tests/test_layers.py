@@ -43,6 +43,9 @@ observe.counters observe.events
 observe.figures
 observe.merging observe.collector
 observe
+limits.window limits.client
+limits.table limits.fields
+limits.near
 limits
 redis.errors redis.keys redis.breaker redis.budget
 redis.dial redis.lag
@@ -52,6 +55,8 @@ redis.census redis.trial redis.hot redis.lease_lua
 redis.waking
 redis.lease
 redis
+limits.redis_lua
+limits.limiter
 upstream.protocol
 upstream.attempt upstream.wire upstream.tls upstream.breaker
 upstream.connection
@@ -90,6 +95,7 @@ store.file_keeper
 store.tiered
 insight insight.inventory insight.rule_tests
 replying
+limiting
 landing passes
 fetching
 posting

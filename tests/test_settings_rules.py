@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from proxy.errors import ConfigError
-from proxy.rules import DEFAULT_STATUSES, BodyKey, KeySpec, Mode, Rule
+from proxy.rules import DEFAULT_STATUSES, BodyKey, KeySpec, Mode, RateLimit, Rule
 from proxy.settings import settings_from
 from proxy.settings.compile import compile_rules, upstream_id
 from proxy.settings.load import load
@@ -93,6 +93,7 @@ def test_the_contracts_rule(tmp_path: Path) -> None:
         refresh_ahead=0.1,
         negative_ttl=((404, 10.0),),
         invalidates=("*/users/*",),
+        rate_limit=RateLimit(30, 60),
     )
 
 

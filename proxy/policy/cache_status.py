@@ -63,7 +63,7 @@ def readable(value: str | None) -> bool:
 def render(name: str, outcome: Outcome, status: int | None = None, *, debug: bool = False) -> str:
     """The list member that `name` adds to an answer of this status. The key is shown in debugging only: it helps who
     wants to poison (6)."""
-    parts = [name if _TOKEN(name) else _string(name)]
+    parts = [name if _TOKEN(name) else string(name)]
     forwarded = _forwarded(outcome)
     if forwarded:
         parts.append(f"fwd={outcome.fwd}")
@@ -76,7 +76,7 @@ def render(name: str, outcome: Outcome, status: int | None = None, *, debug: boo
     if forwarded:
         parts += [word for word, holds in (("stored", outcome.stored), ("collapsed", outcome.collapsed)) if holds]
     if debug and outcome.key:
-        parts.append(f"key={_string(outcome.key)}")
+        parts.append(f"key={string(outcome.key)}")
     parts.append(f"detail={_detail(outcome)}")
     return "; ".join(parts)
 
@@ -102,7 +102,7 @@ def _detail(outcome: Outcome) -> str:
     return outcome.reason.word
 
 
-def _string(text: str) -> str:
+def string(text: str) -> str:
     """A structured-field String (RFC 9651 4.1.6); what it cannot hold is shown as "?"."""
     shown = "".join(char if " " <= char <= "~" else "?" for char in text)
     return '"' + shown.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -35,6 +35,16 @@ def one_budget(seconds: float = WHOLE) -> Iterator[Budget]:
 
 
 @contextmanager
+def the_budget() -> Iterator[None]:
+    """As `one_budget`, but that a request goes on with the one that it has already."""
+    if _current.get() is not None:
+        yield
+        return
+    with one_budget():
+        yield
+
+
+@contextmanager
 def spending(limit: float) -> Iterator[float]:
     """The seconds that may be waited now, at most `limit`, 0.0 when nothing is left; what passes in here is spent. A
     wait that comes to its end in vain (TimeoutError) ends the budget."""

@@ -29,7 +29,7 @@ class Desk:
     """Owns the workers and answers them. `read` reads the settings anew (it blocks; ConfigError), `common` as in `Kit`.
 
     `says` are the parent's own answers where a worker asks the others, by verb, called with the numbers of those that
-    are silent and the arguments; `hears` is what workers tell it.
+    are silent and the arguments; `does` is what it does for one worker by itself, `hears` what workers tell it.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Desk:
         read: Callable[[], Any] | None = None,
         common: Any = None,
         says: Mapping[str, Duty] | None = None,
+        does: Mapping[str, Duty] | None = None,
         hears: Ears | None = None,
         on_death: Callable[[Worker], object] = lambda worker: None,
         answer: float = ANSWER,
@@ -55,6 +56,7 @@ class Desk:
         self._kit = Kit(settings, settings, common)
         self._read = read
         self._says = says or {}
+        self._does = does or {}
         self._hears = hears or {}
         self._on_death = on_death
         self._given: dict[Worker, Any] = {}  # the settings that each was started with
@@ -101,6 +103,7 @@ class Desk:
             self._counted[worker] = counters
 
         duties: dict[str, Duty] = {
+            **self._does,
             "kit": kit,
             "snapshot": self._log.snapshot,
             "append": append,

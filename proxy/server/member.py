@@ -14,6 +14,7 @@ from proxy.server.seat import Seat
 from proxy.server.workers import Answers
 
 PARENT = 5.0  # seconds for the parent, which bounds what it asks of others by itself
+SOON = 1.0  # seconds for the parent while a request waits
 RELOAD = 20.0  # seconds for reading the settings and letting them hold everywhere
 
 
@@ -71,6 +72,13 @@ class Member:
         """Let the parent read the settings and every worker take them; ConfigError as `Configuration.reload`."""
         told: Mapping[str, object] = await self._link.call("reload", within=RELOAD)
         return told
+
+    async def ask_parent(self, verb: str, *args: object) -> Any:
+        """What the parent itself answers, None when it does not soon: a request waits for it."""
+        try:
+            return await self._link.call(verb, *args, within=SOON)
+        except BusError:
+            return None
 
     def tell(self, verb: str, *args: object) -> bool:
         """Let the parent know; False when it cannot take it now."""

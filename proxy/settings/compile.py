@@ -3,9 +3,9 @@
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from proxy.rules import DEFAULT_STATUSES, BodyKey, KeySpec, Mode, Rule
+from proxy.rules import DEFAULT_STATUSES, BodyKey, KeySpec, Mode, RateLimit, Rule
 from proxy.settings.model import Settings
-from proxy.settings.rule_model import JsonBody, RuleSettings
+from proxy.settings.rule_model import JsonBody, RateLimitSettings, RuleSettings
 from proxy.settings.sections import UpstreamSettings
 
 DEFAULT_RULE = "default"  # the rule that cache.default_ttl makes
@@ -97,6 +97,7 @@ def _rule(settings: Settings, rule: RuleSettings, name: str, shared: Rule) -> Ru
         refresh_ahead=rule.refresh_ahead,
         negative_ttl=tuple(sorted(rule.negative_ttl.items())),
         invalidates=rule.invalidates,
+        rate_limit=_rate_limit(rule.rate_limit),
         client_cache_control=rule.client_cache_control,
         store_private=rule.store_private,
         mode=Mode(rule.mode),
@@ -111,6 +112,10 @@ def _unmatched(settings: Settings, shared: Rule) -> Rule:
     """A plain RFC 9111 cache, or none: targets are keyed and sent as they came."""
     key = KeySpec(normal=False, query_sort=False)
     return replace(shared, methods=frozenset({"GET", "HEAD"}), key=key, mode=Mode(settings.cache.unmatched))
+
+
+def _rate_limit(rate: RateLimitSettings | None) -> RateLimit | None:
+    return None if rate is None else RateLimit(rate.limit, rate.window, rate.by, rate.hits, rate.on_redis_loss)
 
 
 def _statuses(codes: tuple[int, ...] | None) -> frozenset[int]:

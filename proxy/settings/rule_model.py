@@ -181,13 +181,16 @@ class KeySettings(Section):
     host: Flag = Field(default=True, description="the client's Host is in the key; false: and is not sent upstream")
 
 
-class RateLimit(Section):
+class RateLimitSettings(Section):
     """How many requests of one client are let through."""
 
     limit: Positive = Field(description="requests in a window")
     window: Annotated[float, BeforeValidator(rate_window)] = Field(description="seconds, 1 to 86400")
     by: FieldName = Field(default="client_ip", description="client_ip, or the header that tells clients apart")
     hits: Literal["count", "exempt"] = Field(default="count", description="whether answers from store count")
+    on_redis_loss: Literal["local", "open", "closed"] = Field(
+        default="local", description="while Redis is away: count in this instance, let all through, or none"
+    )
 
 
 class Cost(Section):
@@ -262,8 +265,8 @@ class RuleSettings(Section):
     )
     negative_ttl: dict[ErrorStatus, Ttl] = Field(default={}, description="seconds that an error status is stored")
     invalidates: Invalidations = Field(default=(), description="patterns or tag:<name> that a successful change ends")
-    rate_limit: Annotated[RateLimit | None, BeforeValidator(rate_preset)] = Field(
-        default=None, description="{limit, window, by, hits}, or chat, auth, upload, search"
+    rate_limit: Annotated[RateLimitSettings | None, BeforeValidator(rate_preset)] = Field(
+        default=None, description="{limit, window, by, hits, on_redis_loss}, or chat, auth, upload, search"
     )
     concurrency: Positive | None = Field(default=None, description="upstream calls of this rule at the same time")
     client_cache_control: Word | None = Field(default=None, description="Cache-Control that clients are told instead")

@@ -144,7 +144,7 @@ async def running(
     """A gateway with these settings (by YAML section), on a free port, ended with the block."""
     with TemporaryDirectory() as temporary:
         made = settings_from(settings(origin, directory or Path(temporary), extra))
-        gateway = Gateway(made, **({"clock": clock} if clock else {}))
+        gateway = Gateway(made, **({"clock": clock, "timer": clock} if clock else {}))
         runner = web.AppRunner(gateway.app(), access_log=None)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
