@@ -63,7 +63,15 @@ async def made_for(gateway: Client, method: str, field: str) -> tuple[RawAnswer,
     return got, [(each.inner.__qualname__, each.steps) for each in made]
 
 
-@pytest.mark.parametrize("rules", [[], [{"pattern": "*", "ttl": 60}]], ids=["unmatched", "rule"])
+RULES: dict[str, list[dict[str, Any]]] = {
+    "unmatched": [],
+    "rule": [{"pattern": "*", "ttl": 60}],
+    "limited": [{"pattern": "*", "ttl": 60, "rate_limit": "search"}],
+    "limited-but-hits": [{"pattern": "*", "rate_limit": {"limit": 1, "window": 60, "hits": "exempt"}}],
+}
+
+
+@pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
 @pytest.mark.parametrize(("method", "field", "status"), KINDS.values(), ids=KINDS)
 async def test_no_task_is_made_and_nothing_is_awaited(rules: list[Any], method: str, field: str, status: int) -> None:
     async with Origin() as origin, running(origin, {"rules": rules}) as gateway:
