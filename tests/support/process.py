@@ -95,6 +95,10 @@ class Process:
     # what it says and is
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         return (self.directory / "gateway.log").read_text()
 
