@@ -8,6 +8,7 @@ import pytest
 from proxy.redis.address import Address
 from proxy.redis.dial import Patience
 from proxy.redis.errors import Slow
+from proxy.redis.lag import heard
 from proxy.redis.server import Server, State
 from tests.support.redis_servers import redis_server
 
@@ -36,3 +37,29 @@ async def test_who_is_busy_himself_does_not_blame_the_server() -> None:
             assert changes == [State.READY, State.CLOSED]
         finally:
             await server.close()
+
+
+async def test_an_answer_is_heard_that_came_while_we_were_busy() -> None:
+    """It takes a few turns of the loop from the socket to who waits for it."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[str] = loop.create_future()
+
+    def arrive(turns: int) -> None:
+        if turns:
+            loop.call_soon(arrive, turns - 1)
+        else:
+            answer.set_result("here")
+
+    loop.call_soon(time.sleep, 0.3)
+    loop.call_soon(arrive, 5)
+    assert await heard([answer], 0.1) == ["here"]
+
+
+async def test_what_does_not_come_is_not_waited_for() -> None:
+    loop = asyncio.get_running_loop()
+    first: asyncio.Future[str] = loop.create_future()
+    first.set_result("here")
+    others: list[asyncio.Future[str]] = [loop.create_future(), loop.create_future()]
+    with pytest.raises(TimeoutError):
+        await heard([first, *others], 0.02)
+    assert all(isinstance(other.exception(), TimeoutError) for other in others)

@@ -18,6 +18,7 @@ from tests.support.process import PATIENCE, Process, instances, serving
 from tests.support.redis_servers import RedisServer, redis_server
 
 LIMIT = 50
+PATIENT = {"redis": {"connect_timeout": 5, "read_timeout": 5}}  # so many at once on a busy machine take their time
 
 
 def ruled(limit: int = LIMIT, **rate: Any) -> dict[str, Any]:
@@ -92,7 +93,7 @@ async def test_four_instances_let_exactly_the_limit_through() -> None:
     async with (
         redis_server() as redis,
         Origin() as origin,
-        instances(4, scripted(origin), ruled(), redis.url) as gateways,
+        instances(4, scripted(origin), {**ruled(), **PATIENT}, redis.url) as gateways,
     ):
         assert await many(gateways, 200) == {200: LIMIT, 429: 4 * 200 - LIMIT}
         for gateway in gateways:
@@ -107,7 +108,7 @@ async def test_four_instances_let_exactly_the_limit_through() -> None:
 
 async def test_instances_with_workers_count_with_all_others() -> None:
     async with redis_server() as redis, Origin() as origin:
-        settings = {**ruled(), "listen": {"workers": 2}}
+        settings = {**ruled(), **PATIENT, "listen": {"workers": 2}}
         async with instances(2, scripted(origin), settings, redis.url) as gateways:
             assert await many(gateways, 60) == {200: LIMIT, 429: 120 - LIMIT}
             await redis.kill()

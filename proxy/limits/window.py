@@ -114,7 +114,7 @@ class Buckets:
         return now - self._start >= 2 * quota.window
 
     def _at(self, window: int, now: int) -> tuple[int, int, int]:
-        """When the current bucket began, the count of the one before, and its own. Of empty ones the next begins now."""
+        """When the current bucket began, the count of the one before, and its own. Empty ones begin now."""
         passed = (now - self._start) // window
         if passed == 0 and (self._before or self._current):
             return self._start, self._before, self._current

@@ -17,7 +17,7 @@ from proxy.redis.breaker import Breaker, pause
 from proxy.redis.budget import spending
 from proxy.redis.dial import Client, Patience, dial, hang_up
 from proxy.redis.errors import Away, RedisError, Refused, Slow, translated
-from proxy.redis.lag import Lag
+from proxy.redis.lag import Lag, heard
 from proxy.redis.reach import reach
 from proxy.tasks import end
 
@@ -148,8 +148,7 @@ class Server:
             with spending(self.patience.connect + self.patience.read) as seconds:
                 if not seconds:
                     raise TimeoutError
-                async with asyncio.timeout(seconds):
-                    return [await answer for answer in [self._ask(words) for words in commands]]
+                return await heard([self._ask(words) for words in commands], seconds)
         except TimeoutError:
             raise Slow("no answer in time") from None
 

@@ -61,6 +61,9 @@ def _steps(key: str, stream: str) -> tuple[_Step, ...]:
         _Step("stream", ("XADD", stream, "MAXLEN", "~", 10, "*", "a", "b"), bool, no_link),
         _Step("stream read", ("XREAD", "COUNT", 1, "STREAMS", stream, "0-0"), bool, no_link),
         _Step("stream expires", ("PEXPIRE", stream, _LIFE), lambda said: said == 1, no_link),
+        _Step("list", ("RPUSH", f"{key}l", "a"), lambda said: said == 1, "rate limits hold for each instance alone"),
+        _Step("list expires", ("PEXPIRE", f"{key}l", _LIFE), lambda said: said == 1, "as above"),
+        _Step("list ends", ("LPOP", f"{key}l"), lambda said: said == b"a", "as above"),
         _Step("time", ("TIME",), bool, "no fence"),
         _Step("delete", ("UNLINK", key), lambda said: said == 1, "what is purged stays until it expires"),
         _Step("scan", ("SCAN", 0, "MATCH", f"{key}*", "COUNT", 10), bool, "clear and counts do not work"),
@@ -99,7 +102,7 @@ async def _subscribe(client: Client, names: Names) -> Tried:
 
 
 async def _clean(client: Client, key: str, stream: str) -> None:
-    for name in (key, f"{key}h", stream):
+    for name in (key, f"{key}h", f"{key}l", stream):
         try:
             await client.execute_command("DEL", name)
         except Exception as error:

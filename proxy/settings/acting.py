@@ -38,6 +38,9 @@ def without_effect(settings: Settings) -> Iterator[tuple[Steps, str]]:
                         ("rules", n, name),
                         "can never act: the rule's `mode: off` keeps every answer out of the cache",
                     )
+            if rule.rate_limit is not None and rule.rate_limit.hits == "exempt":
+                text = "can never act: the rule's `mode: off` has no hits, so that every request counts"
+                yield ("rules", n, "rate_limit", "hits"), text
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,10 @@ from proxy.settings.addresses import CACHED_METHODS
 from proxy.settings.compile import DEFAULT_RULE, identities, rule_names, upstream_id
 from proxy.settings.model import Settings
 from proxy.settings.problems import Steps, did_you_mean
-from proxy.settings.rule_model import RuleSettings
+from proxy.settings.rule_model import RateLimitSettings, RuleSettings
 from proxy.settings.sections import UpstreamSettings
+
+_SAID_BY_CLIENTS = ("x-forwarded-for", "forwarded", "x-real-ip")
 
 Finding = tuple[Steps, str]
 
@@ -46,7 +48,21 @@ def cautions(settings: Settings) -> Iterator[Finding]:
         if rule.key.credentials == "ignore":
             text = "all users share one entry whatever credentials they send; right only for answers that are the same"
             yield ("rules", n, "key", "credentials"), text
+        if rule.rate_limit is not None:
+            for name, text in _limit_cautions(rule.rate_limit, redis=settings.redis.enabled):
+                yield ("rules", n, "rate_limit", name), text
     yield from without_effect(settings)
+
+
+def _limit_cautions(rate: RateLimitSettings, *, redis: bool) -> Iterator[tuple[str, str]]:
+    """(name of the setting, text)."""
+    if rate.by in _SAID_BY_CLIENTS:
+        yield (
+            "by",
+            "any client can say another address each time; client_ip is the one that listen.trusted_proxies give",
+        )
+    if rate.on_redis_loss != "local" and not redis:
+        yield "on_redis_loss", "has no effect without Redis"
 
 
 def milliseconds(number: float) -> float | None:
