@@ -414,6 +414,18 @@ def test_warnings_have_their_places(tmp_path: Path) -> None:
     ]
 
 
+def test_limits_that_clients_evade_or_that_cannot_act(tmp_path: Path) -> None:
+    rate = "{limit: 5, window: 60, by: X-Forwarded-For, on_redis_loss: closed, hits: exempt}"
+    yaml = f"rules: [{{pattern: /a, mode: off, rate_limit: {rate}}}]"
+    said = [str(warning).split(": ")[1:] for warning in read(tmp_path, yaml).warnings]
+    assert [(name.rpartition(".")[2], text.split(" ")[0]) for name, text, *_ in said] == [
+        ("by", "any"),
+        ("on_redis_loss", "has"),
+        ("hits", "can"),
+    ]
+    assert len(read(tmp_path, f"{yaml}\nredis: {{enabled: true}}").warnings) == 2
+
+
 def test_the_token_lies_in_the_cache_directory(tmp_path: Path) -> None:
     assert read(tmp_path, environ={"CACHE_DIR": "/var/c"}).settings.admin.token_file == Path("/var/c/admin.token")
     both = read(tmp_path, environ={"CACHE_DIR": "/var/c"}, sets=["admin.token_file=t"])

@@ -216,9 +216,13 @@ def test_presets(tmp_path: Path) -> None:
     assert {name: one(tmp_path, f"ttl: {name}").ttl for name in presets} == presets
     limits = {"chat": (20, 60), "auth": (5, 900), "upload": (5, 60), "search": (30, 60)}
     for name, (limit, window) in limits.items():
-        rate = read(tmp_path, f"rules: [{{pattern: /a, rate_limit: {name}}}]").settings.rules[0].rate_limit
-        assert rate is not None
-        assert (rate.limit, rate.window) == (limit, window)
+        assert one(tmp_path, f"rate_limit: {name}").rate_limit == RateLimit(limit, window)
+
+
+@pytest.mark.parametrize(("window", "seconds"), [("1", 1), ("900", 900), ("15m", 900), ("1.5s", 1.5), ("1d", 86_400)])
+def test_windows_of_a_limit(tmp_path: Path, window: str, seconds: float) -> None:
+    rate = one(tmp_path, f"rate_limit: {{limit: 7, window: {window}, hits: exempt, by: X-User, on_redis_loss: open}}")
+    assert rate.rate_limit == RateLimit(7, seconds, "x-user", "exempt", "open")
 
 
 def test_statuses(tmp_path: Path) -> None:
@@ -282,6 +286,12 @@ REFUSED = [
     ("rate_limit: {limit: 5}", "rules[0].rate_limit.window: required"),
     ("rate_limit: {limit: 5, window: 2d}", "rules[0].rate_limit.window: wants a window from 1 second to 1 day"),
     ("rate_limit: {limit: 0, window: 1}", "rules[0].rate_limit.limit: wants a whole number, 1 or more"),
+    ("rate_limit: {limit: 5, window: 1, hits: free}", "rules[0].rate_limit.hits: wants one of count, exempt"),
+    ("rate_limit: {limit: 5, window: 1, by: 'a b'}", "rules[0].rate_limit.by: wants the name of a header"),
+    (
+        "rate_limit: {limit: 5, window: 1, on_redis_loss: shut}",
+        "rules[0].rate_limit.on_redis_loss: wants one of local, open, closed",
+    ),
     ("cost: dear", "rules[0].cost.each: wants a number, 0 or more; found 'dear'"),
     ("cost: {json: usage}", "rules[0].cost.each: required"),
     ("mode: shade", "rules[0].mode: wants one of on, off, shadow; found 'shade'"),
