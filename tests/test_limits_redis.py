@@ -115,6 +115,7 @@ async def test_many_at_once_get_exactly_the_limit(quota: Quota) -> None:
         assert sorted(each.remaining for each in said if each.allowed) == list(range(quota.limit))
 
 
+@pytest.mark.slow
 async def test_clients_are_spread_over_a_cluster() -> None:
     async with redis_cluster() as cluster, redis_link(cluster.url) as server:
         windows = RedisWindows(server, NAMES)

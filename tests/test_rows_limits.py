@@ -48,7 +48,8 @@ async def left(gateway: Process | Client) -> Mapping[str, Any]:
 
 async def test_workers_of_an_instance_count_together() -> None:
     """Also when one dies, and when the settings are read again."""
-    async with Origin() as origin, serving(scripted(origin), ruled(), "--workers", "2") as gateway:
+    settings = {**ruled(), "cache": {"cleanup_interval": 1}}
+    async with Origin() as origin, serving(scripted(origin), settings, "--workers", "2") as gateway:
         assert await many([gateway], LIMIT + 30) == {200: LIMIT, 429: 30}
         said = await left(gateway)
         assert (said["remaining"], said["counted"]) == (0, "instance")
@@ -57,9 +58,8 @@ async def test_workers_of_an_instance_count_together() -> None:
             os.kill(worker, signal.SIGKILL)
         await gateway.logged("another takes its place", times=2)
         assert await many_when_back(gateway) == 429
-        changed = ruled()
-        changed["rules"][0]["ttl"] = 5
-        gateway.configure(changed)
+        settings["rules"][0]["ttl"] = 5
+        gateway.configure(settings)
         await gateway.logged("reloaded")
         assert await many([gateway], 10) == {429: 10}
         gateway.configure(ruled(LIMIT + 1))
@@ -67,6 +67,7 @@ async def test_workers_of_an_instance_count_together() -> None:
         async with asyncio.timeout(PATIENCE):
             while (await left(gateway))["limit"] == LIMIT:
                 await asyncio.sleep(0.01)
+        assert "Traceback" not in gateway.log
 
 
 async def workers(gateway: Process) -> list[int]:
@@ -106,6 +107,7 @@ async def test_four_instances_let_exactly_the_limit_through() -> None:
         assert await many(gateways[1:2], 3) == {429: 3}
 
 
+@pytest.mark.slow
 async def test_instances_with_workers_count_with_all_others() -> None:
     async with redis_server() as redis, Origin() as origin:
         settings = {**ruled(), **PATIENT, "listen": {"workers": 2}}
@@ -178,6 +180,25 @@ async def test_a_redis_that_refuses_writes_is_away_for_limits() -> None:
         assert [got.status for got in await some(gateway, 4)] == [200, 200, 200, 429]
         await redis.command("CONFIG", "SET", "maxmemory", "0")
         await counts(gateway, "redis")
+
+
+async def test_a_user_whose_rights_end_at_our_prefix_is_enough() -> None:
+    async with redis_server() as redis:
+        words = ("on", ">pw-1234", "resetkeys", "~proxy:cache:*", "resetchannels", "&proxy:cache:*", "+@all", "-@admin")
+        await redis.command("ACL", "SETUSER", "gateway", *words, "-@dangerous", "+info")
+        settings = {**ruled(3), "redis": {"url": f"redis://gateway:pw-1234@127.0.0.1:{redis.port}"}}
+        async with Origin() as origin, running(scripted(origin), settings) as gateway:
+            await counts(gateway, "redis")
+            assert [got.status for got in await some(gateway, 4)] == [200, 200, 200, 429]
+            assert (await left(gateway))["counted"] == "redis"
+            assert await redis.command("ACL", "LOG") == []
+
+
+async def test_gateways_of_other_services_have_limits_of_their_own() -> None:
+    """Also where their rules have the same names: what they put into one Redis is apart."""
+    async with redis_server() as redis, limited(redis) as one, limited(redis) as other:
+        for gateway in (one, other):
+            assert [got.status for got in await some(gateway, 4)] == [200, 200, 200, 429]
 
 
 async def test_a_user_without_scripts_limits_each_instance_by_itself() -> None:

@@ -14,7 +14,7 @@ from proxy.server.seat import Seat
 from proxy.server.workers import Answers
 
 PARENT = 5.0  # seconds for the parent, which bounds what it asks of others by itself
-SOON = 1.0  # seconds for the parent while a request waits
+SOON = 2.0  # seconds for the parent while a request waits
 RELOAD = 20.0  # seconds for reading the settings and letting them hold everywhere
 
 
