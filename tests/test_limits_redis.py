@@ -10,8 +10,8 @@ import pytest
 from proxy.limits.redis_lua import BUCKETS, LOG, NOW, RedisWindows
 from proxy.limits.window import EXACT, Buckets, Log, Quota, Standing, Window
 from proxy.redis.errors import Away, Refused
-from proxy.redis.server import Script, Server
-from tests.support.redis_servers import redis_cluster, redis_server
+from proxy.redis.server import Script, Server, State
+from tests.support.redis_servers import PATIENCE, redis_cluster, redis_server
 from tests.support.redis_stores import NAMES, redis_link
 
 EXACTLY, ABOUT = Quota(5, 60_000_000), Quota(EXACT + 1, 60_000_000)
@@ -126,12 +126,28 @@ async def test_clients_are_spread_over_a_cluster() -> None:
         assert all(sizes)
 
 
-async def test_who_may_not_or_cannot_write_says_so() -> None:
+@pytest.mark.parametrize("quota", [EXACTLY, ABOUT])
+async def test_what_cannot_be_written_is_said(quota: Quota) -> None:
     async with redis_server("maxmemory 1", "maxmemory-policy noeviction") as redis, redis_link(redis.url) as server:
-        for quota in (EXACTLY, ABOUT):
-            with pytest.raises(Refused):
-                await RedisWindows(server, NAMES).take("a", quota)
-    async with redis_server() as redis, redis_link(redis.url) as server:
+        with pytest.raises(Refused):
+            await RedisWindows(server, NAMES).take("a", quota)
         await redis.kill()
         with pytest.raises(Away):
-            await RedisWindows(server, NAMES).take("a", EXACTLY)
+            await RedisWindows(server, NAMES).take("a", quota)
+
+
+async def test_a_refusal_does_not_prove_that_redis_takes_writes() -> None:
+    quota = Quota(1, 60_000_000)
+    async with redis_server() as redis, redis_link(redis.url) as server:
+        windows = RedisWindows(server, NAMES)
+        assert (await windows.take("a", quota)).allowed
+        await redis.command("CONFIG", "SET", "maxmemory", "1")
+        with pytest.raises(Refused):
+            await windows.take("b", quota)
+        async with asyncio.timeout(PATIENCE):
+            while not server.writable:
+                with pytest.raises(Away):
+                    await windows.take("a", quota)
+                await asyncio.sleep(0.01)
+        assert not (await windows.take("a", quota)).allowed
+        assert server.state is State.DEGRADED

@@ -4,6 +4,7 @@ the key, and exact over all instances. The arithmetic is that of `limits.window`
 from hashlib import sha256
 
 from proxy.limits.window import EXACT, Quota, Standing
+from proxy.redis.errors import Away
 from proxy.redis.keys import Names
 from proxy.redis.server import Script, Server
 
@@ -101,8 +102,11 @@ class RedisWindows:
         return await self._run(key, quota, 0)
 
     async def _run(self, key: str, quota: Quota, take: int) -> Standing:
+        if not self._server.writable:
+            raise Away(self._server.reason)
         limit, window = quota
         name = self._names.rate_limit(sha256(f"{limit} {window} {key}".encode()).hexdigest()[:32])
         script = self._log if limit <= EXACT else self._buckets
-        allowed, remaining, wait = await self._server.script(script, [name], limit, window, take)
-        return Standing(allowed == 1, int(remaining), int(wait))
+        # To the client that is no write: over the limit, nothing is written, and nothing is proven of writes.
+        said = await self._server.script(script, [name], limit, window, take, write=False)
+        return Standing(said[0] == 1, int(said[1]), int(said[2]))
