@@ -1,8 +1,9 @@
 """The story of one request, from arrival to reply. Judgement is asked here and obeyed here; nothing is decided here.
 
-rule -> (its limit) -> key -> memory -> (redis, file) -> fresh: serve | stale in its window: serve and refresh behind
-                                        | a range, and nothing whole to confirm: what is held in parts (`ranging`)
-                                        | else: fly with whoever fetches the same already, or lead
+rule -> (its limit) -> key -> memory -> (redis, file)
+    -> fresh: serve | stale in its window: serve and refresh behind
+    | a range, and nothing whole to confirm: what is held in parts (`ranging`)
+    | else: fly with whoever fetches the same already, or lead
 """
 
 import time

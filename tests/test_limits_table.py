@@ -1,9 +1,11 @@
 """What one process counts (row 89): apart by client and quota, bounded whatever comes, and emptied by and by."""
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.limits.near import swept
+from proxy.limits.near import AtParent, duties, swept
 from proxy.limits.table import CLIENTS, SLICE, Table
 from proxy.limits.window import Quota, Standing
 
@@ -52,6 +54,23 @@ def test_those_who_ask_much_take_the_room_of_several() -> None:
     for number in range(100_000):
         table.take(f"{number // 100}", Quota(100, 60_000_000))
     assert (len(table), table.times) == (50, 5000)
+
+
+async def test_the_parent_counts_as_long_as_it_answers() -> None:
+    parents, own, told = Table(Clock()), Table(Clock()), list[tuple[object, ...]]()
+    answers = True
+
+    async def ask(verb: str, *args: Any) -> object:
+        return await duties(parents)[verb](*args) if answers else None
+
+    near = AtParent(ask, lambda *said: told.append(said), own)
+    assert [(await near.take("a", CHAT)).allowed for _ in range(4)] == [True, True, True, False]
+    assert (await near.peek("a", CHAT), len(own)) == (parents.peek("a", CHAT), 0)
+    near.note("b", CHAT)
+    assert (told, near.glance("a", CHAT)) == ([("b", CHAT)], None)
+    answers = False
+    assert [(await near.take("a", CHAT)).allowed for _ in range(4)] == [True, True, True, False]
+    assert (await near.peek("a", CHAT)).remaining == 0
 
 
 async def test_what_ended_goes_and_nothing_else() -> None:

@@ -70,6 +70,20 @@ async def test_workers_of_an_instance_count_together() -> None:
         assert "Traceback" not in gateway.log
 
 
+@pytest.mark.slow
+async def test_a_parent_that_hangs_leaves_each_worker_to_count_by_itself() -> None:
+    async with Origin() as origin, serving(scripted(origin), ruled(2), "--workers", "2") as gateway:
+        assert await many([gateway], 3) == {200: 2, 429: 1}
+        gateway.signal(signal.SIGSTOP)
+        try:
+            seen = [(await gateway.get("/api/a")).status for _ in range(5)]
+        finally:
+            gateway.signal(signal.SIGCONT)
+        assert seen[0] == 200
+        assert 1 <= seen.count(429) <= 3
+        assert await many([gateway], 3) == {429: 3}
+
+
 async def workers(gateway: Process) -> list[int]:
     """The processes under the instance's own."""
     process = await asyncio.create_subprocess_exec("pgrep", "-P", str(gateway.pid), stdout=asyncio.subprocess.PIPE)
@@ -214,6 +228,9 @@ async def test_the_limit_shares_the_requests_one_budget_with_the_lookup() -> Non
     async with redis_server() as redis, FaultProxy(redis.port) as network:
         settings = {"memory": {"max_entries": 0}, "file": {"enabled": False}}
         async with limited(network, settings) as gateway:
+            async with asyncio.timeout(PATIENCE):
+                while not (await gateway.admin("GET", "/redis/health")).json["connected"]:
+                    await asyncio.sleep(0.01)
             assert (await gateway.get("/api/a")).verdict == "MISS"
             await gateway.settled()
             assert (await gateway.get("/api/a")).tier == "redis"
