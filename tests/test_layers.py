@@ -57,11 +57,11 @@ redis.lease
 redis
 limits.redis_lua
 limits.limiter
-upstream.protocol
-upstream.attempt upstream.wire upstream.tls upstream.breaker
+upstream.protocol upstream.window
+upstream.attempt upstream.wire upstream.tls upstream.breaker upstream.retry_budget
 upstream.connection
 upstream.dial upstream.exchange upstream.bulkhead
-upstream.client
+upstream.client upstream.admission
 upstream.tunnel upstream.replicas
 upstream.health
 upstream.pool

@@ -172,7 +172,7 @@ async def test_a_new_connection_that_ends_without_a_byte_is_made_good_once(end: 
 
 
 async def test_a_reset_before_the_answer_is_tried_elsewhere_first() -> None:
-    async with replicas(2) as (pool, origins):
+    async with replicas(2, retry_budget=1.0) as (pool, origins):
         for origin in origins:
             origin.script("/", FIN, times=1)
         assert await ask(pool) == Fault.RESET  # both do so: two attempts are all

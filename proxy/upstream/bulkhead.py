@@ -7,12 +7,14 @@ from proxy.errors import Fault, UpstreamError
 
 
 class Bulkhead:
-    """At most `limit` inside, at most `queue` waiting, none of them longer than `patience` seconds."""
+    """At most `limit` inside, at most `queue` waiting, none of them longer than `patience` seconds. `name` is what has
+    the bound, for those who are refused."""
 
-    def __init__(self, limit: int, queue: int, patience: float) -> None:
+    def __init__(self, limit: int, queue: int, patience: float, name: str = "the upstream") -> None:
         self._limit = limit
         self._queue = queue
         self._patience = patience
+        self._name = name
         self._inside = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
@@ -24,13 +26,20 @@ class Bulkhead:
     def waiting(self) -> int:
         return len(self._waiting)
 
+    def resize(self, limit: int) -> None:
+        """Let another bound hold; who is inside already stays."""
+        self._limit = limit
+        while self._waiting and self._inside < limit:
+            self._inside += 1
+            self.leave()
+
     async def enter(self) -> None:
         """Take a place, which `leave` gives back; UpstreamError(BUSY) when the queue is full or too slow."""
         if self._inside < self._limit and not self._waiting:
             self._inside += 1
             return
         if len(self._waiting) >= self._queue:
-            raise UpstreamError(Fault.BUSY, "too many requests wait for the upstream", retry_after=1)
+            raise UpstreamError(Fault.BUSY, f"too many requests wait for {self._name}", retry_after=1)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
@@ -39,15 +48,15 @@ class Bulkhead:
         except BaseException as e:
             if turn.done() and not turn.cancelled():
                 self.leave()  # the place had been handed over in the same turn of the loop
-            else:
+            elif turn in self._waiting:  # else somebody who left has passed it over already
                 self._waiting.remove(turn)
             if isinstance(e, TimeoutError):
-                raise UpstreamError(Fault.BUSY, "the upstream had no place in time", retry_after=1) from None
+                raise UpstreamError(Fault.BUSY, f"{self._name} had no place in time", retry_after=1) from None
             raise
 
     def leave(self) -> None:
         """Hand the place to the one who waits longest, or free it."""
-        while self._waiting:
+        while self._waiting and self._inside <= self._limit:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)

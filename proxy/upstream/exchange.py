@@ -109,7 +109,18 @@ async def _stop(sender: Sender) -> None:
 class StreamedAnswer:
     """An `Answer` whose body is read from its connection while it is iterated."""
 
-    __slots__ = ("_ended", "_failure", "_on_end", "_patience", "_rest", "_sender", "connection", "endless", "head")
+    __slots__ = (
+        "_ended",
+        "_failure",
+        "_on_end",
+        "_patience",
+        "_rest",
+        "_sender",
+        "connection",
+        "endless",
+        "head",
+        "whole",
+    )
 
     def __init__(self, head: Head, connection: Connection, sender: Sender | None, patience: Patience) -> None:
         self.head = head
@@ -118,6 +129,7 @@ class StreamedAnswer:
         self._patience = patience
         self._rest = b""  # of a body that had come whole with its head
         self._ended = False
+        self.whole = False  # all of it had come when it was over, read or not
         self._failure: UpstreamError | None = None
         self._on_end: list[OnEnd] = []
         media = (head.fields.get("content-type") or "").partition(";")[0].strip().lower()
@@ -175,6 +187,7 @@ class StreamedAnswer:
 
     def _end(self, failure: UpstreamError | None) -> None:
         self._ended, self._failure = True, failure
+        self.whole = failure is None and self.connection.done
         if self._sender is not None and not self._sender.done():
             self._sender.cancel()
             self.connection.abort()  # half a request was sent: nothing can follow it

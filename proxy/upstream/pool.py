@@ -1,4 +1,4 @@
-"""A service: its replicas behind one bulkhead, and the one place where a second attempt is decided."""
+"""A service: its replicas behind one breaker and bulkhead, and the one place where a second attempt is decided."""
 
 import asyncio
 import time
@@ -8,13 +8,15 @@ from functools import partial
 from typing import TypeVar
 
 from proxy.errors import Fault, UpstreamError
+from proxy.upstream.admission import Admission, Stay
 from proxy.upstream.attempt import AttemptFailed, Stage
-from proxy.upstream.bulkhead import Bulkhead
+from proxy.upstream.breaker import State
 from proxy.upstream.client import OriginClient
 from proxy.upstream.exchange import StreamedAnswer
 from proxy.upstream.health import Check, HealthCheck
 from proxy.upstream.protocol import Answer, Call, Informational, Link
 from proxy.upstream.replicas import Balance, Replica
+from proxy.upstream.retry_budget import RetryBudget
 from proxy.upstream.tunnel import WebSocketLink, open_link
 from proxy.upstream.wire import resendable
 
@@ -47,15 +49,16 @@ class ReplicaPool:
     """An `Upstream` and a `Connector` over one or more replicas.
 
     A call's place in the bulkhead lasts until its answer is over; streams that end when they like, and websockets,
-    give it back with their head and are bounded by the connections of their client alone.
+    give it back with their head and are bounded by the connections of their client, and of their rule. `admission` says
+    which calls may be made, `budget` which of them a second time.
     """
 
     def __init__(
         self,
         clients: Sequence[OriginClient],
+        admission: Admission,
+        budget: RetryBudget,
         *,
-        max_in_flight: int = 64,
-        max_queue: int = 128,
         retries: int = 1,
         health_check: Check | None = None,
         monotonic: Callable[[], float] = time.monotonic,
@@ -63,7 +66,8 @@ class ReplicaPool:
         self.counts = Counts()
         self.replicas = tuple(Replica(client) for client in clients)
         self._balance = Balance(self.replicas)
-        self._bulkhead = Bulkhead(max_in_flight, max_queue, clients[0].timeouts.first_byte)
+        self._admission = admission
+        self._budget = budget
         self._retries = retries
         self._monotonic = monotonic
         self._health = HealthCheck(self.replicas, health_check) if health_check else None
@@ -72,6 +76,14 @@ class ReplicaPool:
     def busy(self) -> bool:
         """Whether any call is under way."""
         return self.counts.in_flight > 0
+
+    @property
+    def breaker_state(self) -> State:
+        return self._admission.breaker.state(self._monotonic())
+
+    def withheld(self) -> UpstreamError | None:
+        """As the port says: the breaker is open."""
+        return self._admission.withheld()
 
     def start(self) -> None:
         """Begin the health checks, where there are any; needs a running loop. They end with `close`."""
@@ -99,30 +111,31 @@ class ReplicaPool:
         counts.requests += 1
         counts.in_flight += 1
         try:
-            await self._bulkhead.enter()
+            stay = await self._admission.enter(call.compartment)
             try:
-                result = await self._attempts(call, attempt)
-            except BaseException:
-                self._bulkhead.leave()
+                result = await self._attempts(call, attempt, stay)
+            except BaseException as e:
+                stay.unanswered(e)
                 raise
         except BaseException as e:
             counts.in_flight -= 1
             if isinstance(e, UpstreamError):
                 self._failed(e)
             raise
-        self._follow(result)
+        self._follow(result, stay)
         return result
 
-    def _follow(self, result: StreamedAnswer | WebSocketLink) -> None:
-        """Keep the place in the bulkhead until the answer is over."""
-        holds = isinstance(result, StreamedAnswer) and not result.endless
-        if not holds:
-            self._bulkhead.leave()
+    def _follow(self, result: StreamedAnswer | WebSocketLink, stay: Stay) -> None:
+        """Keep its place until the answer is over, and learn what became of it."""
+        answer = result if isinstance(result, StreamedAnswer) else None
+        endless = answer is None or answer.endless
+        if endless:
+            stay.give_back()
+        stay.heard(answer.head.status if answer is not None else 101, settles=endless)
 
         def over(failure: UpstreamError | None) -> None:
             self.counts.in_flight -= 1
-            if holds:
-                self._bulkhead.leave()
+            stay.over(failure, whole=answer is not None and answer.whole)
             if failure is not None:
                 self._failed(failure)
 
@@ -132,7 +145,8 @@ class ReplicaPool:
         self.counts.errors += 1
         self.counts.faults[failure.fault] = self.counts.faults.get(failure.fault, 0) + 1
 
-    async def _attempts(self, call: Call, attempt: Callable[[Replica, bool], Awaitable[R]]) -> R:
+    async def _attempts(self, call: Call, attempt: Callable[[Replica, bool], Awaitable[R]], stay: Stay) -> R:
+        self._budget.call(self._monotonic())
         tried: list[Replica] = []
         fresh = False
         while True:
@@ -141,7 +155,7 @@ class ReplicaPool:
             try:
                 return await self._on(replica, partial(attempt, replica, fresh))
             except AttemptFailed as e:
-                if len(tried) > self._retries or not self._again(e, call, tried):
+                if len(tried) > self._retries or not stay.may_repeat() or not self._again(e, call, tried):
                     raise
                 self.counts.retries += 1
                 fresh = True
@@ -168,13 +182,15 @@ class ReplicaPool:
         return result
 
     def _again(self, failure: AttemptFailed, call: Call, tried: Sequence[Replica]) -> bool:
-        """Never after a byte of an answer, never after a timeout of one that was sent (RFC 9110 9.2.2)."""
+        """Never after a byte of an answer, never after a timeout of one that was sent (RFC 9110 9.2.2). What may have
+        reached an origin is sent again within the budget; one that nobody got is no load, and free."""
         elsewhere = len(tried) < len(self.replicas)
         match failure.stage:
             case Stage.CONNECT:
                 return elsewhere
             case Stage.STALE | Stage.SENT:
-                return failure.fault is Fault.RESET and resendable(call)
+                again = failure.fault is Fault.RESET and resendable(call)
+                return again and self._budget.take(self._monotonic())
             case Stage.ANSWER:
                 return False
 

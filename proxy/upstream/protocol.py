@@ -4,7 +4,16 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
+from proxy.errors import UpstreamError
 from proxy.message import Fields, Head, Upload
+
+
+@dataclass(frozen=True, slots=True)
+class Compartment:
+    """A rule's part of a bulkhead: at most `limit` calls that bear this name are under way at a time."""
+
+    name: str
+    limit: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +21,7 @@ class Call:
     """One request to the origin. `target` is sent as it is (origin-form, ASCII); `fields` hold no Host, no framing.
 
     `host` is the Host to send when the client's is to be preserved, else None: the upstream's own authority.
+    `compartment` is None where the service's own bounds are enough.
     """
 
     method: str
@@ -19,6 +29,7 @@ class Call:
     fields: Fields
     body: Upload | None = None
     host: str | None = None
+    compartment: Compartment | None = None
 
 
 class Answer(Protocol):
@@ -43,6 +54,10 @@ class Upstream(Protocol):
 
     async def fetch(self, call: Call, on_informational: Informational | None = None) -> Answer:
         """Send and wait for the final head; UpstreamError when there is none."""
+        ...
+
+    def withheld(self) -> UpstreamError | None:
+        """Why no call would be let through now, so that none need be prepared; None when one would be."""
         ...
 
     async def close(self) -> None: ...

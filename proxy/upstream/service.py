@@ -4,10 +4,13 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 
+from proxy.upstream.admission import Admission
 from proxy.upstream.attempt import USUAL, Timeouts
+from proxy.upstream.breaker import Breaker, Change, Thresholds
 from proxy.upstream.client import OriginClient
 from proxy.upstream.health import Check
 from proxy.upstream.pool import ReplicaPool
+from proxy.upstream.retry_budget import FREE, RetryBudget
 
 
 def service(
@@ -19,23 +22,35 @@ def service(
     max_in_flight: int = 64,
     max_queue: int = 128,
     retries: int = 1,
+    retry_budget: float = 0.2,
+    free_retries: int = FREE,
+    breaker: Thresholds = Thresholds(),  # noqa: B008 it is frozen
+    on_change: Callable[[Change], None] = lambda change: None,
     health_check: Check | None = None,
     wall: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> ReplicaPool:
     """The replicas behind `urls`, whose paths are the caller's business (they are part of each call's target).
 
-    `max_connections` is per replica, `max_in_flight` and `max_queue` for all together. ConfigError for a URL that
+    `max_connections` is per replica, `max_in_flight` and `max_queue` for all together, and so are breaker and budget:
+    they look back over the same window. `on_change` hears when the breaker opens and closes. ConfigError for a URL that
     cannot be used. Health checks begin with `start`.
     """
     clients = [
         OriginClient(url, timeouts=timeouts, max_connections=max_connections, tls=tls, wall=wall, monotonic=monotonic)
         for url in urls
     ]
+    admission = Admission(
+        Breaker(breaker, on_change),
+        limit=max_in_flight,
+        queue=max_queue,
+        patience=timeouts.first_byte,
+        monotonic=monotonic,
+    )
     return ReplicaPool(
         clients,
-        max_in_flight=max_in_flight,
-        max_queue=max_queue,
+        admission,
+        RetryBudget(retry_budget, breaker.window, free_retries),
         retries=retries,
         health_check=health_check,
         monotonic=monotonic,
