@@ -1,7 +1,8 @@
 """Single parts, made from their sections of the settings."""
 
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,7 +27,9 @@ from proxy.store.loading import load_store
 from proxy.store.memory import MemoryStore
 from proxy.store.spool import open_spool
 from proxy.upstream.attempt import Timeouts
+from proxy.upstream.breaker import Change, Thresholds
 from proxy.upstream.health import Check
+from proxy.upstream.retry_budget import FREE
 from proxy.upstream.routes import Route, Routes, Watch
 from proxy.upstream.service import service
 from proxy.upstream.tls import tls_context
@@ -122,13 +125,34 @@ def spool_of(file: FileStore) -> OpenSpool:
     return opened
 
 
-def routes(settings: Settings, via_name: str, watch: Watch, clock: Clock) -> Routes:
-    """Every service by name, "" the main one."""
-    services = {"": settings.upstream, **settings.upstreams}
-    return Routes({name: _route(name, section, clock) for name, section in services.items()}, via_name, watch)
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What services are not told by their own settings. `clock` is wall time; `on_change` hears what becomes of the
+    breaker of which service."""
+
+    via_name: str
+    watch: Watch
+    clock: Clock
+    monotonic: Clock
+    on_change: Callable[[str, Change], None]
 
 
-def _route(name: str, section: UpstreamSettings, clock: Clock) -> Route:
+def routes(settings: Settings, around: Surroundings, before: tuple[Settings, Routes] | None = None) -> Routes:
+    """Every service by name, "" the main one. Those whose settings are the same as `before` go on as they are."""
+    old, kept = (_sections(before[0]), before[1].by_name) if before is not None else ({}, {})
+    free = max(1, FREE // settings.listen.workers)
+    made = {
+        name: kept[name] if old.get(name) == section else _route(name, section, free, around)
+        for name, section in _sections(settings).items()
+    }
+    return Routes(made, around.via_name, around.watch)
+
+
+def _sections(settings: Settings) -> dict[str, UpstreamSettings]:
+    return {"": settings.upstream, **settings.upstreams}
+
+
+def _route(name: str, section: UpstreamSettings, free: int, around: Surroundings) -> Route:
     place = f"upstreams.{name}" if name else "upstream"
     secure = any(url.startswith("https:") for url in section.url)
     check = section.health_check
@@ -144,9 +168,13 @@ def _route(name: str, section: UpstreamSettings, clock: Clock) -> Route:
         max_in_flight=section.max_in_flight,
         max_queue=section.max_queue,
         retries=section.retries,
+        retry_budget=section.retry_budget,
+        free_retries=free,
+        breaker=_thresholds(section),
+        on_change=partial(around.on_change, name),
         health_check=Check(check.path, check.interval, check.healthy, check.unhealthy) if check else None,
-        wall=clock,
-        monotonic=time.monotonic,
+        wall=around.clock,
+        monotonic=around.monotonic,
     )
     return Route(
         pool,
@@ -155,6 +183,20 @@ def _route(name: str, section: UpstreamSettings, clock: Clock) -> Route:
         added=tuple((header, secret.get_secret_value()) for header, secret in section.headers.items()),
         preserve_host=section.preserve_host,
         forward_client_ip=section.forward_client_ip,
+    )
+
+
+def _thresholds(section: UpstreamSettings) -> Thresholds:
+    """A probe has as long as a call may take to its first byte."""
+    breaker = section.breaker
+    return Thresholds(
+        breaker.error_rate,
+        breaker.min_requests,
+        breaker.window,
+        breaker.consecutive,
+        breaker.open_for,
+        breaker.max_open,
+        section.connect_timeout + section.first_byte_timeout,
     )
 
 

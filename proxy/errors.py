@@ -76,7 +76,8 @@ class Fault(StrEnum):
 
 
 _TIMEOUTS = frozenset({Fault.CONNECT_TIMEOUT, Fault.FIRST_BYTE_TIMEOUT, Fault.READ_TIMEOUT, Fault.GATEWAY_TIMEOUT})
-_OURS = frozenset({Fault.BUSY, Fault.BREAKER_OPEN, Fault.UNAVAILABLE})
+WITHHELD = frozenset({Fault.BUSY, Fault.BREAKER_OPEN})  # calls that were never sent
+_OURS = WITHHELD | {Fault.UNAVAILABLE}
 
 
 class UpstreamError(CachegateError):

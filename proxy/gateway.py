@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from functools import partial
 
 from aiohttp import web
@@ -29,7 +30,7 @@ from proxy.place import Common, Place
 from proxy.ranging import Ranging
 from proxy.reasons import Why
 from proxy.replying import Replying
-from proxy.rules import RuleTable
+from proxy.rules import MAIN, RuleTable
 from proxy.server.access_log import AccessLog, Redaction, bookkeeping
 from proxy.server.admin.config import config_pages
 from proxy.server.admin.entries import entry_pages
@@ -50,6 +51,7 @@ from proxy.settings.load import Loaded
 from proxy.settings.model import Settings
 from proxy.tasks import Tasks, end
 from proxy.tiers import Tiers
+from proxy.upstream.breaker import Change, State
 
 _log = logging.getLogger("cachegate")
 
@@ -90,7 +92,7 @@ class Gateway:
         self.limits = Table(timer)
         self._sweeper: asyncio.Task[None] | None = None
         self.tiers = Tiers(self.settings, self._place, self.tasks, clock)
-        self._build_story()
+        self._build_story(timer)
         self.configuration = Configuration(
             loaded, source, self.apply, through=self._place.through, tells=self._place.first
         )
@@ -98,7 +100,7 @@ class Gateway:
 
     # -- parts -----------------------------------------------------------------------------------------------------
 
-    def _build_story(self) -> None:
+    def _build_story(self, timer: Callable[[], float]) -> None:
         settings, memory = self.settings, self.tiers.memory
         self.ending = Ending(
             self._place,
@@ -108,7 +110,9 @@ class Gateway:
             lambda purge: self.counters.purged(purge.kind.value),
         )
         uncacheable: Lately[Why] = Lately(settings.flight.uncacheable, self._clock)
-        self.routes = building.routes(settings, self.name, self.counters.upstream, self._clock)
+        watch = self.counters.upstream
+        self._around = building.Surroundings(self.name, watch, self._clock, timer, _breaker_changed)
+        self.routes = building.routes(settings, self._around)
         sharing = self.tiers.sharing
         passes = sharing.passes if sharing is not None else Passes(None, self._clock)
         self.fetching = Fetching(
@@ -277,16 +281,17 @@ class Gateway:
     def _own(self) -> tuple[Counters, Figures]:
         """What was counted here, and how things stand."""
         figures = self.tiers.measure(self.counters)  # first: it brings the tiers' lookups into the counters
-        return self.counters, figures
+        breakers = {name or MAIN: state.value for name, state in self.routes.breakers.items()}
+        return self.counters, replace(figures, breakers=breakers)
 
     def apply(self, loaded: Loaded) -> None:
         """Let what can change hold from the next request on. ConfigError leaves everything as it was."""
         settings = self._place.part(loaded.settings)
         table = RuleTable(*compile_rules(settings))
         if (settings.upstream, settings.upstreams) != (self._live.upstream, self._live.upstreams):
-            routes = building.routes(settings, self.name, self.counters.upstream, self._clock)
+            routes = building.routes(settings, self._around, (self._live, self.routes))
             routes.start()
-            self.tasks.spawn(self.routes.retire(), "retire")
+            self.tasks.spawn(self.routes.retire(routes), "retire")
             self.routes = routes
         self.pipeline.change(table, self.routes, settings.limits.key_body)
         self.fetching.change(self.routes)
@@ -294,6 +299,12 @@ class Gateway:
         self.flying.patience = building.patience(settings)
         logging.getLogger().setLevel(settings.log.level.upper())
         self._live = settings
+
+
+def _breaker_changed(name: str, change: Change) -> None:
+    level = logging.WARNING if change.state is State.OPEN else logging.INFO
+    open_for = f" for {change.seconds:.1f} s" if change.state is State.OPEN else ""
+    _log.log(level, "upstream %s: the breaker is %s%s: %s", name or MAIN, change.state.value, open_for, change.why)
 
 
 def _unexpected(name: str, error: BaseException) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from secrets import token_hex
 
 from proxy.entry import Body, Entry, Found
-from proxy.errors import StoreError, TruncatedError, UpstreamError
+from proxy.errors import WITHHELD, StoreError, TruncatedError, UpstreamError
 from proxy.message import Fields, Framing, Reply, Request
 from proxy.outcome import Outcome, Verdict
 from proxy.policy.conditional import client_condition, not_modified_fields
@@ -122,9 +122,12 @@ class Replying:
         return reply
 
     def failed(self, request: Request, rule: Rule, error: UpstreamError, outcome: Outcome) -> Reply:
-        """What a client is told when the upstream gave no answer."""
+        """What a client is told when the upstream gave no answer. What was never sent did not go forward (RFC 9211
+        2.2)."""
         fault = error.fault
         outcome.reason, outcome.stored_why = fault.why, None
+        if fault in WITHHELD:
+            outcome.fwd = None
         more = () if error.retry_after is None else (("Retry-After", str(error.retry_after)),)
         return self.own(request, rule, own_answer(fault.status, fault.why, str(error), fields=more), outcome)
 

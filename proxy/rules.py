@@ -14,6 +14,7 @@ from proxy.policy.globs import Glob, compile_glob
 from proxy.policy.memo import Memo
 from proxy.policy.paths import path_glob, readings
 
+MAIN = "main"  # what the service that rules call "" is called in figures and log
 DEFAULT_STATUSES = frozenset({200, 203, 204, 300, 301, 308})
 CREDENTIAL_HEADERS = (
     "authorization",
@@ -96,6 +97,7 @@ class Rule:
     negative_ttl: tuple[tuple[int, float], ...] = ()
     invalidates: tuple[str, ...] = ()
     rate_limit: RateLimit | None = None
+    concurrency: int | None = None  # calls at a time
     client_cache_control: str | None = None
     store_private: bool = False
     mode: Mode = Mode.ON

@@ -7,11 +7,9 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from proxy.observe.counters import Counters
-from proxy.observe.figures import STATES, Figures
+from proxy.observe.figures import BREAKER_STATES, STATES, Figures
 from proxy.observe.latency import Histogram
 from proxy.version import VERSION
-
-BREAKER_STATES = ("closed", "open", "half-open")
 
 
 def registry(counters: Counters, figures: Figures) -> CollectorRegistry:

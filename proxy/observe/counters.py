@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
-from proxy.errors import Fault
+from proxy.errors import WITHHELD, Fault
 from proxy.observe.latency import Histogram
 from proxy.outcome import Outcome, Tier, Verdict
 from proxy.reasons import Why
@@ -68,7 +68,8 @@ class TierCounts:
 
 @dataclass(slots=True)
 class UpstreamCounts:
-    """Calls to the origins, by how they went: `ok` or the word of the fault."""
+    """Calls to the origins, by how they went: `ok` or the word of the fault. Those that were withheld are told by their
+    word, but are no requests to an origin."""
 
     outcomes: dict[str, int] = field(default_factory=dict)
     in_flight: int = 0
@@ -82,7 +83,8 @@ class UpstreamCounts:
         self.in_flight -= 1
         word = "ok" if fault is None else fault.value
         self.outcomes[word] = self.outcomes.get(word, 0) + 1
-        self.seconds.observe(seconds)
+        if fault not in WITHHELD:
+            self.seconds.observe(seconds)
 
     def add(self, other: "UpstreamCounts") -> None:
         _add(self.outcomes, other.outcomes)
@@ -91,7 +93,7 @@ class UpstreamCounts:
 
     @property
     def requests(self) -> int:
-        return sum(self.outcomes.values())
+        return sum(self.outcomes.values()) - sum(self.outcomes.get(fault.value, 0) for fault in WITHHELD)
 
     @property
     def errors(self) -> int:

@@ -35,13 +35,14 @@ class RedisFigures:
     evictions: int = 0
 
 
+BREAKER_STATES = ("closed", "half-open", "open")  # the later, the worse
 STATES = ("connecting", "ready", "degraded", "closed")
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The instance now. `files` are names of records, at most FILES; `breakers` map an upstream to its state; `redis`
-    is None where it is not in use; `parts` and `part_bytes` are of answers that are held in parts."""
+    """The instance now. `files` are names of records, at most FILES; `breakers` map an upstream to its state, one
+    of BREAKER_STATES; `redis` is None where it is not in use; `parts` and `part_bytes` are of answers held in parts."""
 
     tiers: Mapping[Tier, TierFigures] = field(default_factory=dict)
     files: tuple[str, ...] = ()

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
-from proxy.observe.figures import FILES, Figures, RedisFigures, TierFigures
+from proxy.observe.figures import BREAKER_STATES, FILES, Figures, RedisFigures, TierFigures
 from proxy.outcome import Tier
 
-_BREAKERS = ("closed", "half-open", "open")  # the later, the worse
 _STATES = ("ready", "connecting", "degraded", "closed")
 
 
@@ -15,7 +14,7 @@ def merged(parts: Sequence[Figures]) -> Figures:
     breakers: dict[str, str] = {}
     for part in parts:
         for name, state in part.breakers.items():
-            breakers[name] = max(breakers.get(name, "closed"), state, key=_BREAKERS.index)
+            breakers[name] = max(breakers.get(name, "closed"), state, key=BREAKER_STATES.index)
     files = tuple(name for part in parts for name in part.files)[:FILES]
     tiers = {tier: _tier(tier, [part.tiers[tier] for part in parts if tier in part.tiers]) for tier in _tiers(parts)}
     redis = [part.redis for part in parts if part.redis is not None]

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from proxy.policy.tags import validate_template
 from proxy.policy.vary import TOLD_BY_US
+from proxy.rules import MAIN
 from proxy.settings.acting import without_effect
 from proxy.settings.addresses import CACHED_METHODS
 from proxy.settings.compile import DEFAULT_RULE, identities, rule_names, upstream_id
@@ -93,6 +94,8 @@ def _upstreams(settings: Settings) -> Iterator[Finding]:
             yield (*steps, "breaker", "max_open"), f"wants at least open_for, {upstream.breaker.open_for:g} seconds"
         if len({urlsplit(url).path for url in upstream.url}) > 1:
             yield (*steps, "url"), "replicas of one service want the same base path"
+    if MAIN in settings.upstreams:
+        yield ("upstreams", MAIN), f"'{MAIN}' is what `upstream` is called in figures and log: choose another name"
     for (_, one), (steps, other) in combinations(everyone, 2):
         if one.url and other.url and upstream_id(one) == upstream_id(other) and not (one.id and other.id):
             text = f"'{upstream_id(other)}' is another service's id too, so they would share entries: give it an `id`"

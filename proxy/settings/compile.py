@@ -98,6 +98,7 @@ def _rule(settings: Settings, rule: RuleSettings, name: str, shared: Rule) -> Ru
         negative_ttl=tuple(sorted(rule.negative_ttl.items())),
         invalidates=rule.invalidates,
         rate_limit=_rate_limit(rule.rate_limit),
+        concurrency=rule.concurrency,
         client_cache_control=rule.client_cache_control,
         store_private=rule.store_private,
         mode=Mode(rule.mode),

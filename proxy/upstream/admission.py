@@ -9,14 +9,13 @@ import time
 from collections.abc import Callable
 from math import ceil
 
-from proxy.errors import CachegateError, Fault, UpstreamError
+from proxy.errors import WITHHELD, CachegateError, Fault, UpstreamError
 from proxy.upstream.breaker import SOON, Breaker
 from proxy.upstream.bulkhead import Bulkhead
 from proxy.upstream.protocol import Compartment
 
 # Answers that say that the service is in trouble, whoever gets them (RFC 9110 15.6). 501 and 505 are about the request.
 TROUBLE = frozenset({500, 502, 503, 504})
-_NOT_ITS = frozenset({Fault.BUSY, Fault.BREAKER_OPEN})  # calls that it never saw
 
 
 class Admission:
@@ -159,7 +158,7 @@ def _refusal(seconds: float) -> UpstreamError:
 def _blame(error: BaseException) -> str | None:
     """What a call that ended so says against the service; None for what our own bounds and clients did."""
     if isinstance(error, UpstreamError):
-        return None if error.fault in _NOT_ITS else error.fault.value
+        return None if error.fault in WITHHELD else error.fault.value
     if isinstance(error, CachegateError) or not isinstance(error, Exception):
         return None
     return type(error).__name__

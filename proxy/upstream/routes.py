@@ -13,7 +13,8 @@ from proxy.policy.conditional import for_the_origin
 from proxy.policy.forwarding import leaves_base, outgoing, upstream_target
 from proxy.policy.vary import negotiates, preferred_coding
 from proxy.rules import Rule
-from proxy.upstream.protocol import Answer, Call, Connector, Informational, Link, Upstream
+from proxy.upstream.breaker import State
+from proxy.upstream.protocol import Answer, Call, Compartment, Connector, Informational, Link, Upstream
 
 RETIRING = 0.5  # seconds between two looks at services that are being replaced
 
@@ -25,6 +26,9 @@ class Service(Upstream, Connector, Protocol):
     def busy(self) -> bool:
         """Whether any call is under way."""
         ...
+
+    @property
+    def breaker_state(self) -> State: ...
 
     def start(self) -> None:
         """Begin what runs beside the calls; needs a running loop."""
@@ -61,15 +65,24 @@ class Routes:
         watch: Watch,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._routes = routes
+        self.by_name = routes
         self._via_name = via_name
         self._watch = watch
         self._timer = timer
 
+    @property
+    def breakers(self) -> Mapping[str, State]:
+        """How each service's breaker stands."""
+        return {name: route.service.breaker_state for name, route in self.by_name.items()}
+
+    def withheld(self, rule: Rule) -> UpstreamError | None:
+        """Why nothing would be sent for this rule now; None when it would be."""
+        return self.by_name[rule.upstream].service.withheld()
+
     def leaves_base(self, request: Request, rule: Rule) -> bool:
         """Whether the request could get at the origin what lies outside of the part that its service is (`base_path`,
         `strip_prefix`)."""
-        route = self._routes[rule.upstream]
+        route = self.by_name[rule.upstream]
         return leaves_base(route.base_path, route.strip_prefix, request.target)
 
     async def send(self, request: Request, rule: Rule, target: str | None = None) -> Answer:
@@ -89,20 +102,23 @@ class Routes:
 
     async def connect(self, request: Request, rule: Rule) -> Link | Answer:
         """Pass a websocket upgrade on."""
-        return await self._routes[rule.upstream].service.connect(self._call(request, rule, request.target))
+        return await self.by_name[rule.upstream].service.connect(self._call(request, rule, request.target))
 
     def start(self) -> None:
-        for route in self._routes.values():
+        for route in self.by_name.values():
             route.service.start()
 
-    async def retire(self) -> None:
-        """Close once nothing is under way any more: others have taken the place of these services."""
-        while any(route.service.busy for route in self._routes.values()):  # noqa: ASYNC110
+    async def retire(self, successor: "Routes") -> None:
+        """Close what `successor` does not go on with, once nothing is under way there any more."""
+        kept = [route.service for route in successor.by_name.values()]
+        left = [route.service for route in self.by_name.values() if route.service not in kept]
+        while any(service.busy for service in left):  # noqa: ASYNC110
             await asyncio.sleep(RETIRING)
-        await self.close()
+        for service in left:
+            await service.close()
 
     async def close(self) -> None:
-        for route in self._routes.values():
+        for route in self.by_name.values():
             await route.service.close()
 
     async def _fetch(self, rule: Rule, call: Call, inform: Informational | None) -> Answer:
@@ -110,7 +126,7 @@ class Routes:
         self._watch.began()
         fault: Fault | None = Fault.RESET  # unless we learn better: a client that leaves ends the call
         try:
-            answer = await self._routes[rule.upstream].service.fetch(call, inform)
+            answer = await self.by_name[rule.upstream].service.fetch(call, inform)
             fault = None
             return answer
         except UpstreamError as error:
@@ -129,7 +145,7 @@ class Routes:
         extra: Pairs = (),
         behind: bool = False,
     ) -> Call:
-        route = self._routes[rule.upstream]
+        route = self.by_name[rule.upstream]
         fields = outgoing(
             request,
             via_name=self._via_name,
@@ -145,6 +161,7 @@ class Routes:
             fields=fields,
             body=request.body,
             host=request.host if route.preserve_host and rule.key.host else None,
+            compartment=Compartment(rule.name, rule.concurrency) if rule.concurrency is not None else None,
         )
 
 

@@ -24,7 +24,7 @@ def service(
     retries: int = 1,
     retry_budget: float = 0.2,
     free_retries: int = FREE,
-    breaker: Thresholds = Thresholds(),  # noqa: B008 it is frozen
+    breaker: Thresholds | None = None,
     on_change: Callable[[Change], None] = lambda change: None,
     health_check: Check | None = None,
     wall: Callable[[], float] = time.time,
@@ -36,12 +36,13 @@ def service(
     they look back over the same window. `on_change` hears when the breaker opens and closes. ConfigError for a URL that
     cannot be used. Health checks begin with `start`.
     """
+    thresholds = breaker or Thresholds()
     clients = [
         OriginClient(url, timeouts=timeouts, max_connections=max_connections, tls=tls, wall=wall, monotonic=monotonic)
         for url in urls
     ]
     admission = Admission(
-        Breaker(breaker, on_change),
+        Breaker(thresholds, on_change),
         limit=max_in_flight,
         queue=max_queue,
         patience=timeouts.first_byte,
@@ -50,7 +51,7 @@ def service(
     return ReplicaPool(
         clients,
         admission,
-        RetryBudget(retry_budget, breaker.window, free_retries),
+        RetryBudget(retry_budget, thresholds.window, free_retries),
         retries=retries,
         health_check=health_check,
         monotonic=monotonic,
