@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from proxy.entry import Pairs
 from proxy.flying import Patience
 from proxy.invalidation.local import LocalLog
 from proxy.invalidation.shared import SharedLog
@@ -155,7 +156,7 @@ def _sections(settings: Settings) -> dict[str, UpstreamSettings]:
 def _route(name: str, section: UpstreamSettings, free: int, around: Surroundings) -> Route:
     place = f"upstreams.{name}" if name else "upstream"
     secure = any(url.startswith("https:") for url in section.url)
-    check = section.health_check
+    added = tuple((header, secret.get_secret_value()) for header, secret in section.headers.items())
     pool = service(
         section.url,
         timeouts=Timeouts(
@@ -172,7 +173,7 @@ def _route(name: str, section: UpstreamSettings, free: int, around: Surroundings
         free_retries=free,
         breaker=_thresholds(section),
         on_change=partial(around.on_change, name),
-        health_check=Check(check.path, check.interval, check.healthy, check.unhealthy) if check else None,
+        health_check=_check(section, added),
         wall=around.clock,
         monotonic=around.monotonic,
     )
@@ -180,10 +181,15 @@ def _route(name: str, section: UpstreamSettings, free: int, around: Surroundings
         pool,
         base_path=urlsplit(section.url[0]).path,
         strip_prefix=section.strip_prefix or "",
-        added=tuple((header, secret.get_secret_value()) for header, secret in section.headers.items()),
+        added=added,
         preserve_host=section.preserve_host,
         forward_client_ip=section.forward_client_ip,
     )
+
+
+def _check(section: UpstreamSettings, added: Pairs) -> Check | None:
+    check = section.health_check
+    return Check(check.path, check.interval, check.healthy, check.unhealthy, added) if check else None
 
 
 def _thresholds(section: UpstreamSettings) -> Thresholds:

@@ -7,7 +7,7 @@ from typing import assert_never
 from proxy.entry import Entry, Found, Pairs
 from proxy.flight import Flight, Lately
 from proxy.flying import give_back
-from proxy.gathering import Filing, Gathering, Leg
+from proxy.gathering import Brought, Filing, Gathering, Leg
 from proxy.landing import Start, Visit
 from proxy.message import Fields, Head, Reply
 from proxy.outcome import Outcome, Verdict
@@ -44,7 +44,7 @@ class Arrival:
     answer: Answer
     start: Start
     seconds: float
-    flight: Flight[Leg | None]
+    flight: Flight[Brought]
     over: Callable[[], None]
 
 

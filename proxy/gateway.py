@@ -143,7 +143,7 @@ class Gateway:
             self.fetching.begin,
             Lately(settings.flight.uncacheable, self._clock),
             self.tasks,
-            settings.flight.wait,
+            building.patience(settings),
             replying,
             self._clock,
             among=sharing is not None,
@@ -295,8 +295,8 @@ class Gateway:
             self.routes = routes
         self.pipeline.change(table, self.routes, settings.limits.key_body)
         self.fetching.change(self.routes)
-        self.ranging.change(self.routes, settings.flight.wait)
-        self.flying.patience = building.patience(settings)
+        self.flying.patience = patience = building.patience(settings)
+        self.ranging.change(self.routes, patience)
         logging.getLogger().setLevel(settings.log.level.upper())
         self._live = settings
 

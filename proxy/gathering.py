@@ -3,10 +3,11 @@ other parts of the same representation, what is whole in the tiers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Protocol
 
 from proxy.entry import Entry
-from proxy.landing import Start, Visit, made, to_its_end
+from proxy.landing import Failed, Start, Visit, made, to_its_end
 from proxy.message import Head
 from proxy.outcome import Tier
 from proxy.policy.parts import Piece, judge_part
@@ -45,6 +46,15 @@ class Leg:
     recording: Recording
     seconds: float
     fate: Fate
+
+
+class Unshared(Enum):
+    """What came is for who asked alone."""
+
+    UNSHARED = "unshared"
+
+
+Brought = Leg | Failed | Unshared  # by a flight to those who share it
 
 
 class Gathering:

@@ -14,10 +14,11 @@ from typing import Protocol, assert_never
 
 from proxy.completing import Arrival, Completing, Errand
 from proxy.entry import Entry, Found
-from proxy.errors import UpstreamError
+from proxy.errors import Fault, UpstreamError
 from proxy.flight import Flight, Flights, Lately
-from proxy.gathering import Gathering, Leg
-from proxy.landing import Start, Visit
+from proxy.flying import Patience
+from proxy.gathering import Brought, Gathering, Leg, Unshared
+from proxy.landing import Failed, Start, Visit
 from proxy.message import Head, Reply
 from proxy.outcome import Outcome, Tier, Verdict
 from proxy.policy.cache_control import asked
@@ -45,7 +46,7 @@ class Journal(Protocol):
 
 
 class Ranging:
-    """Answers ranges. `begin` says where a fetch begins; `patience`: seconds that another's answer to the same is
+    """Answers ranges. `begin` says where a fetch begins; `patience`: how long another's answer to the same is
     waited for; `uncacheable` remembers whose answers could not be kept lately; `clock` is wall time in seconds.
     `among`: there are other instances, which know nothing of these parts."""
 
@@ -58,14 +59,14 @@ class Ranging:
         begin: Callable[[], Start],
         uncacheable: Lately[Why],
         tasks: Tasks,
-        patience: float,
+        patience: Patience,
         replying: Replying,
         clock: Callable[[], float],
         *,
         among: bool,
     ) -> None:
         self.waiting = 0  # requests that wait for another's answer
-        self._flights: Flights[Leg | None] = Flights()
+        self._flights: Flights[Brought] = Flights()
         self._routes = routes
         self._parts = parts
         self._completing = Completing(parts, gathering, replying, uncacheable, clock)
@@ -78,7 +79,7 @@ class Ranging:
         self._clock = clock
         self._among = among
 
-    def change(self, routes: Routes, patience: float) -> None:
+    def change(self, routes: Routes, patience: Patience) -> None:
         """Fetch from these services, and wait so long, from now on."""
         self._routes, self._patience = routes, patience
 
@@ -132,8 +133,9 @@ class Ranging:
             partly, course = self._course(visit)
             errand = _errand(visit, AsCame() if turn == TURNS else course, partly, outcome)
             name = "" if turn == TURNS or self._alone(visit) else _name(errand)
-            flight, leads = self._flights.join(name, _joinable) if name else (Flight[Leg | None](), True)
-            reply = await (self._lead(errand, name, flight, outcome) if leads else self._share(errand, flight, outcome))
+            flight, leads = self._flights.join(name, _joinable) if name else (Flight[Brought](), True)
+            go = self._lead if leads else self._share
+            reply = await go(errand, name, flight, outcome)
             if reply is not None:
                 return reply
         raise AssertionError("what is asked as the client did gets a reply")
@@ -143,13 +145,14 @@ class Ranging:
         no_store = asked(visit.request, visit.rule).no_store
         return no_store or self._uncacheable.get(visit.company) is not None
 
-    async def _lead(self, errand: Errand, name: str, flight: Flight[Leg | None], outcome: Outcome) -> Reply | None:
+    async def _lead(self, errand: Errand, name: str, flight: Flight[Brought], outcome: Outcome) -> Reply | None:
         """Ask the origin; None when what came does not fit what is held."""
 
         def over() -> None:
             self._flights.over(name, flight)
 
         visit = errand.visit
+        brought: Brought = Unshared.UNSHARED
         try:
             start = self._begin()
             try:
@@ -157,8 +160,10 @@ class Ranging:
                     visit.request, visit.rule, visit.keyed.target, drop=errand.drop, extra=errand.extra, behind=False
                 )
             except UpstreamError as error:
-                stale = self._completing.stand_in(errand, outcome)
-                return stale or self._reply.failed(visit.request, visit.rule, error, outcome)
+                brought = Failed(error)
+                return self._failed(errand, brought, outcome)
+            if answer.head.status >= 500:  # unless it lands to be shared before
+                brought = Failed.of(answer.head.status)
             try:
                 seconds = self._clock() - start.began
                 return await self._completing.reply(Arrival(errand, answer, start, seconds, flight, over), outcome)
@@ -166,19 +171,46 @@ class Ranging:
                 await answer.close()
                 raise
         finally:
-            if flight.land(None):  # nothing of it is for others
+            if flight.land(brought) or not isinstance(flight.landing, Leg):
                 over()
+
+    def _failed(self, errand: Errand, failed: Failed, outcome: Outcome) -> Reply:
+        """The same for who asked and for those who share it: one failure does not make many."""
+        outcome.upstream_status = failed.status
+        stale = self._completing.stand_in(errand, outcome)
+        return stale or self._reply.failed(errand.visit.request, errand.visit.rule, failed.error, outcome)
 
     # -- shared with others ----------------------------------------------------------------------------------------
 
-    async def _share(self, errand: Errand, flight: Flight[Leg | None], outcome: Outcome) -> Reply | None:
-        """The reply from the answer to somebody else; None when there is none, or it is not for this one too."""
+    async def _share(self, errand: Errand, name: str, flight: Flight[Brought], outcome: Outcome) -> Reply | None:
+        """The reply from the answer to somebody else; None when it is not for this one too. As with whole answers, one
+        of those who wait for too long asks a second time, and the rest wait on."""
         self.waiting += 1
         try:
-            leg = await flight.wait(self._patience)
+            brought = await flight.wait(self._patience.flight)
+            second = brought is None and flight.relieve()
+            if brought is None and not second:
+                brought = await flight.wait(self._patience.total)
         finally:
             self.waiting -= 1
-        if leg is None or leg.filing is None or not self._shares(errand.visit, leg.filing.entry):
+        match brought:
+            case None if second:
+                return await self._lead(errand, name, flight, outcome)
+            case None:
+                error = UpstreamError(Fault.FIRST_BYTE_TIMEOUT, "the fetch of this answer took too long")
+                return self._failed(errand, Failed(error), outcome)
+            case Failed():
+                return self._failed(errand, brought, outcome)
+            case Unshared():
+                return None
+            case Leg():
+                return self._joined(errand, brought, outcome)
+            case _:
+                assert_never(brought)
+
+    def _joined(self, errand: Errand, leg: Leg, outcome: Outcome) -> Reply | None:
+        """The reply from an answer that still comes, or has come."""
+        if leg.filing is None or not self._shares(errand.visit, leg.filing.entry):
             return None
         try:
             reader = leg.recording.reader()
@@ -205,7 +237,7 @@ class Ranging:
             try:
                 await self._confirm(visit, partly)
             finally:
-                flight.land(None)
+                flight.land(Unshared.UNSHARED)
                 self._flights.over(name, flight)
 
         if not self._tasks.spawn(work(), "refresh"):
@@ -265,6 +297,6 @@ def _name(errand: Errand) -> str:
     return f"{errand.visit.company} {own} {extra!r}"
 
 
-def _joinable(leg: Leg | None) -> bool:
+def _joinable(brought: Brought) -> bool:
     """Whether a newcomer may join a flight that has landed already."""
-    return leg is not None and not leg.recording.given_up
+    return isinstance(brought, Leg) and not brought.recording.given_up

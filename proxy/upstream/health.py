@@ -1,29 +1,37 @@
 """Asking replicas how they are, so that a sick one is left out before calls find out."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from proxy.errors import UpstreamError
+from proxy.entry import Pairs
+from proxy.errors import Fault, UpstreamError
 from proxy.message import Fields
 from proxy.tasks import end
 from proxy.upstream.protocol import Call
 from proxy.upstream.replicas import Replica
 
+_log = logging.getLogger("cachegate")
+_LEVEL = {True: logging.INFO, False: logging.WARNING}
+
+PATIENCE = 5.0  # seconds after which no answer is a bad one, however long calls may wait
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`upstream.health_check`: `path` as the origin knows it, seconds between two askings, and how many answers in a
-    row change the verdict."""
+    """`upstream.health_check`: `path` as the origin knows it, seconds between two askings, how many answers in a row
+    change the verdict, and the fields that every request to the origin gets."""
 
     path: str
     interval: float = 10.0
     healthy: int = 2
     unhealthy: int = 3
+    added: Pairs = ()
 
 
 class HealthCheck:
-    """Asks each replica by itself; below 400 is healthy. Runs from `start` to `stop`."""
+    """Asks each replica by itself; below 400, and within PATIENCE, is healthy. Runs from `start` to `stop`."""
 
     def __init__(self, replicas: Sequence[Replica], check: Check) -> None:
         self._replicas = replicas
@@ -46,16 +54,22 @@ class HealthCheck:
         against = 0  # answers in a row that speak against the present verdict
         while True:
             good = await self._ask(replica)
-            against = 0 if good is replica.healthy else against + 1
-            if against >= (self._check.healthy if good else self._check.unhealthy):
+            if good is not None:
+                against = 0 if good is replica.healthy else against + 1
+            if good is not None and against >= (self._check.healthy if good else self._check.unhealthy):
                 replica.healthy, against = good, 0
+                _log.log(_LEVEL[good], "upstream %s is %s", replica.name, "healthy again" if good else "unhealthy")
             await asyncio.sleep(self._check.interval)
 
-    async def _ask(self, replica: Replica) -> bool:
-        call = Call("GET", self._check.path, Fields.of(("User-Agent", "cachegate-health"), ("Accept", "*/*")))
+    async def _ask(self, replica: Replica) -> bool | None:
+        """Whether it is well; None when it has no connection left to be asked on, which says nothing."""
+        own = ("User-Agent", "cachegate-health"), ("Accept", "*/*")
         try:
-            answer = await replica.client.fetch(call)
-        except UpstreamError:
+            async with asyncio.timeout(PATIENCE):
+                answer = await replica.client.fetch(Call("GET", self._check.path, Fields.of(*own, *self._check.added)))
+        except UpstreamError as error:
+            return None if error.fault is Fault.BUSY else False
+        except TimeoutError:
             return False
         await answer.close()
         return answer.head.status < 400

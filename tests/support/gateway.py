@@ -140,11 +140,14 @@ async def running(
     *,
     directory: Path | None = None,
     clock: Clock | None = None,
+    monotonic: Clock | None = None,
 ) -> AsyncIterator[Client]:
-    """A gateway with these settings (by YAML section), on a free port, ended with the block."""
+    """A gateway with these settings (by YAML section), on a free port, ended with the block. `clock` is its wall time,
+    `monotonic` what breakers, budgets and rate limits go by, the same where it is not given."""
     with TemporaryDirectory() as temporary:
         made = settings_from(settings(origin, directory or Path(temporary), extra))
-        gateway = Gateway(made, **({"clock": clock, "timer": clock} if clock else {}))
+        clocks = {"clock": clock, "timer": monotonic or clock}
+        gateway = Gateway(made, **{name: given for name, given in clocks.items() if given is not None})
         runner = web.AppRunner(gateway.app(), access_log=None)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
