@@ -83,8 +83,7 @@ class Fetching:
     async def _lead(self, flight: Flight[Landing], trip: Trip, company: str) -> None:
         """Fetch with the leave of the other instances, or take what one of them has fetched. Where nothing would be
         sent, nobody is asked for leave."""
-        if (refusal := self._routes.withheld(trip.visit.rule)) is not None:
-            raise refusal
+        self._routes.preflight(trip.visit.rule)
         known = trip.found.entry.fence if trip.found is not None else 0
         async with self._passes.for_trip(trip.visit.keyed.hash, company, known, lambda: self._look(trip)) as leave:
             if isinstance(leave, Found):

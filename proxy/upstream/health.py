@@ -15,23 +15,23 @@ from proxy.upstream.replicas import Replica
 _log = logging.getLogger("cachegate")
 _LEVEL = {True: logging.INFO, False: logging.WARNING}
 
-PATIENCE = 5.0  # seconds after which no answer is a bad one, however long calls may wait
-
 
 @dataclass(frozen=True, slots=True)
 class Check:
     """`upstream.health_check`: `path` as the origin knows it, seconds between two askings, how many answers in a row
-    change the verdict, and the fields that every request to the origin gets."""
+    change the verdict, the fields that every request to the origin gets, and seconds after which no answer is a bad
+    one, however long calls may wait."""
 
     path: str
     interval: float = 10.0
     healthy: int = 2
     unhealthy: int = 3
     added: Pairs = ()
+    patience: float = 5.0
 
 
 class HealthCheck:
-    """Asks each replica by itself; below 400, and within PATIENCE, is healthy. Runs from `start` to `stop`."""
+    """Asks each replica by itself; below 400, and in time, is healthy. Runs from `start` to `stop`."""
 
     def __init__(self, replicas: Sequence[Replica], check: Check) -> None:
         self._replicas = replicas
@@ -65,7 +65,7 @@ class HealthCheck:
         """Whether it is well; None when it has no connection left to be asked on, which says nothing."""
         own = ("User-Agent", "cachegate-health"), ("Accept", "*/*")
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(self._check.patience):
                 answer = await replica.client.fetch(Call("GET", self._check.path, Fields.of(*own, *self._check.added)))
         except UpstreamError as error:
             return None if error.fault is Fault.BUSY else False

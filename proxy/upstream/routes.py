@@ -75,9 +75,13 @@ class Routes:
         """How each service's breaker stands."""
         return {name: route.service.breaker_state for name, route in self.by_name.items()}
 
-    def withheld(self, rule: Rule) -> UpstreamError | None:
-        """Why nothing would be sent for this rule now; None when it would be."""
-        return self.by_name[rule.upstream].service.withheld()
+    def preflight(self, rule: Rule) -> None:
+        """UpstreamError where a call would be refused at once, so that nothing need be prepared for one."""
+        error = self.by_name[rule.upstream].service.withheld()
+        if error is not None:
+            self._watch.began()
+            self._watch.ended(error.fault, 0.0)
+            raise error
 
     def leaves_base(self, request: Request, rule: Rule) -> bool:
         """Whether the request could get at the origin what lies outside of the part that its service is (`base_path`,
