@@ -17,7 +17,7 @@ from proxy.upstream.client import OriginClient
 from proxy.upstream.dial import Address, Dialer
 from proxy.upstream.health import Check
 from proxy.upstream.pool import ReplicaPool
-from proxy.upstream.protocol import Answer, Call
+from proxy.upstream.protocol import Answer, Call, Compartment
 from proxy.upstream.replicas import Balance, Replica
 from proxy.upstream.service import service
 from tests.support.origin import FIN, RST, STALL, Origin
@@ -307,6 +307,38 @@ async def test_health_checks_leave_out_the_sick_and_take_back_the_cured() -> Non
         await until(lambda: all(state.up for state in pool.states()))
 
 
+async def test_a_silent_check_is_a_bad_one_and_all_out_is_the_least_bad(caplog: pytest.LogCaptureFixture) -> None:
+    check = Check("/health", interval=0.005, healthy=1, unhealthy=2, added=(("X-Key", "k"),), patience=0.05)
+    async with replicas(1, health_check=check) as (pool, [origin]):
+        origin.script("/health", STALL)
+        with caplog.at_level("INFO", "cachegate"):
+            pool.start()
+            await until(lambda: [state.up for state in pool.states()] == [False])
+            assert origin.last.header("x-key") == "k"
+            assert await ask(pool) == 200  # there is no better one
+            origin.answer("/health")
+            await until(lambda: [state.up for state in pool.states()] == [True])
+        name = origin.authority
+        assert caplog.messages == [f"upstream {name} is unhealthy", f"upstream {name} is healthy again"]
+
+
+async def test_a_replica_that_is_busy_is_not_sick() -> None:
+    check = Check("/health", interval=0.001, unhealthy=1)
+    async with replicas(1, health_check=check, max_connections=1, retries=0) as (pool, [origin]):
+        origin.answer("/health", 204)
+        gate = origin.hold("/")
+        call = asyncio.ensure_future(ask(pool))
+        await origin.arrived("/")
+        pool.start()
+        for _ in range(20):  # checks that find no connection
+            await asyncio.sleep(0.001)
+        assert [state.up for state in pool.states()] == [True]
+        assert origin.count("/health") == 0
+        gate.release()
+        assert await call == 200
+        await origin.arrived("/health")
+
+
 async def until(holds: Any) -> None:
     async with asyncio.timeout(20):
         while not holds():
@@ -375,6 +407,64 @@ async def test_a_waiting_call_that_is_cancelled_leaves_no_trace() -> None:
     await waiting[3]
     bulkhead.leave()
     assert (bulkhead.inside, bulkhead.waiting, order) == (0, 0, [2, 3])
+
+
+async def test_one_who_gave_up_is_passed_over() -> None:
+    bulkhead = Bulkhead(1, 5, 30)
+    await bulkhead.enter()
+    waiting = [asyncio.ensure_future(bulkhead.enter()) for _ in range(2)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    bulkhead.leave()  # before the first knows that it was cancelled
+    assert [type(end) for end in await asyncio.gather(*waiting, return_exceptions=True)] == [
+        asyncio.CancelledError,
+        type(None),
+    ]
+    assert (bulkhead.inside, bulkhead.waiting) == (1, 0)
+
+
+async def test_another_limit_holds_for_those_who_wait_and_none_is_thrown_out() -> None:
+    bulkhead = Bulkhead(1, 5, 30)
+    await bulkhead.enter()
+    waiting = [asyncio.ensure_future(bulkhead.enter()) for _ in range(4)]
+    await asyncio.sleep(0)
+    bulkhead.resize(3)
+    assert (bulkhead.inside, bulkhead.waiting) == (3, 2)
+    bulkhead.resize(1)
+    bulkhead.leave()
+    bulkhead.leave()
+    assert (bulkhead.inside, bulkhead.waiting) == (1, 2)
+    bulkhead.leave()
+    assert (bulkhead.inside, bulkhead.waiting) == (1, 1)
+    bulkhead.leave()
+    await asyncio.gather(*waiting)
+    bulkhead.leave()
+    assert (bulkhead.inside, bulkhead.waiting) == (0, 0)
+
+
+async def test_the_compartments_of_rules_are_bounded_and_forgotten_when_empty() -> None:
+    """And nothing of either bulkhead is kept by those who were refused, or left while they waited."""
+    async with replicas(1, max_in_flight=2, max_queue=1) as (pool, [origin]):
+        gate = origin.hold("/")
+        slow = get(compartment=Compartment("slow", 1))
+        inside = asyncio.ensure_future(ask(pool, slow))
+        await origin.arrived("/")
+        waiting = asyncio.ensure_future(ask(pool, slow))
+        await asyncio.sleep(0)
+        assert await ask(pool, slow) == Fault.BUSY
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        other = asyncio.ensure_future(ask(pool))
+        await origin.arrived("/", 2)
+        queued = asyncio.ensure_future(ask(pool, get(compartment=Compartment("other", 1))))
+        await asyncio.sleep(0)
+        assert await ask(pool, get(compartment=Compartment("third", 1))) == Fault.BUSY
+        queued.cancel()
+        await asyncio.gather(queued, return_exceptions=True)
+        gate.release()
+        assert await asyncio.gather(inside, other) == [200, 200]
+        admission = pool._admission
+        assert (admission.bulkhead.inside, admission.bulkhead.waiting, admission._compartments) == (0, 0, {})
 
 
 async def test_nobody_waits_forever() -> None:
