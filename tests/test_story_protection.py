@@ -112,6 +112,20 @@ async def test_what_is_not_the_origins_fault_leaves_it_closed() -> None:
         assert await status(gateway, "/404") == 404
 
 
+async def test_an_answer_that_is_given_up_speaks_neither_for_nor_against() -> None:
+    async with Origin() as origin, running(origin, PASSING, monotonic=Clock()) as gateway:
+        origin.answer("/bad", 500)
+        origin.script("/half", OK + b"Content-Length: 10\r\n\r\nhalf", STALL)
+        assert [await status(gateway, "/bad") for _ in range(4)] == [500] * 4
+        async with raw(gateway.port) as client:
+            await client.send(b"GET /half HTTP/1.1\r\nHost: site.example\r\n\r\n")
+            await client.reader.readuntil(b"half")
+        while gateway.gateway.counters.in_flight:
+            await asyncio.sleep(0.001)
+        assert await status(gateway, "/bad") == 500
+        assert refused(await gateway.get("/bad"))
+
+
 async def test_failures_that_nobody_sees_count() -> None:
     """A stale answer hides them from clients, a refresh behind their back from everybody."""
     clock, rules = Clock(), [{"pattern": "*", "ttl": 10, "stale_while_revalidate": 60}]
@@ -204,6 +218,29 @@ async def test_websockets_are_withheld_and_count_too() -> None:
         assert (got.status, got.header("retry-after"), origin.count()) == (503, "5", 5)
 
 
+async def test_open_is_told_before_any_queue() -> None:
+    settings = passing(breaker={"consecutive": 1}, max_in_flight=1, max_queue=0)
+    async with Origin() as origin, running(origin, settings, monotonic=Clock()) as gateway:
+        origin.script("/a", b"HTTP/1.1 500 No\r\nContent-Length: 8\r\n\r\nhalf", STALL)
+        async with raw(gateway.port) as client:
+            await client.send(b"GET /a HTTP/1.1\r\nHost: site.example\r\n\r\n")
+            await client.reader.readuntil(b"half")  # it has the only place
+            assert refused(await gateway.get("/b"))
+
+
+async def test_what_our_own_bounds_refuse_is_no_failure() -> None:
+    settings = passing(max_connections=1, breaker={"consecutive": 1})
+    async with Origin() as origin, running(origin, settings, monotonic=Clock()) as gateway:
+        gate = origin.hold("/a")
+        origin.answer("/a")
+        first = asyncio.ensure_future(gateway.get("/a"))
+        await origin.arrived("/a")
+        assert (await gateway.get("/a")).detail == "upstream-busy"
+        gate.release()
+        assert (await first).status == 200
+        assert await status(gateway) == 200
+
+
 async def test_who_waits_in_the_queue_when_it_opens_is_told_at_once() -> None:
     thresholds = {"breaker": {"consecutive": 1}, "max_in_flight": 1, "retries": 0}
     async with Origin() as origin, running(origin, passing(**thresholds), monotonic=Clock()) as gateway:
@@ -237,6 +274,21 @@ async def test_one_probe_at_a_time_closes_it() -> None:
         assert (await probe).body == b"well again"
         assert [got.status for got in await asyncio.gather(*(gateway.get("/a") for _ in range(10)))] == [200] * 10
         assert origin.count("/a") == 11
+
+
+async def test_the_head_of_a_probes_answer_is_enough() -> None:
+    clock = Clock()
+    async with Origin() as origin, running(origin, PASSING, monotonic=clock) as gateway:
+        await trip(gateway, origin)
+        clock.advance(5)
+        rest = Gate()
+        origin.script("/long", OK + b"Content-Length: 8\r\n\r\nhalf", rest, b"-end")
+        async with raw(gateway.port) as client:
+            await client.send(b"GET /long HTTP/1.1\r\nHost: site.example\r\n\r\n")
+            await client.reader.readuntil(b"half")
+            assert await status(gateway, "/other") == 404
+            rest.release()
+            await client.reader.readuntil(b"-end")
 
 
 async def test_a_probe_that_fails_opens_it_for_longer() -> None:

@@ -85,6 +85,15 @@ def test_open_times_double_up_to_the_longest_and_start_again_after_a_success() -
     assert told[-1].seconds == 5
 
 
+def test_nothing_of_what_opened_it_counts_once_it_is_closed() -> None:
+    it = breaker(window=60.0)
+    run(it, ".x" * 10)
+    run(it, "." * 10 + ".x" * 5, now=5.0)  # 5 of 19: the first was the probe
+    assert it.state(5.0) is State.CLOSED
+    run(it, "x", now=5.0)  # 6 of 20, but 16 if the old ones counted
+    assert it.state(5.0) is State.CLOSED
+
+
 @pytest.mark.parametrize("chance", [0.0, 0.3, 0.999])
 def test_jitter_only_shortens(chance: float) -> None:
     told: list[Change] = []

@@ -80,8 +80,10 @@ class Breaker:
 
     def withheld(self, now: float) -> float | None:
         """Seconds after which a call may be let through; None when one would be now."""
+        if self._state is State.CLOSED:
+            return None
         state = self.state(now)
-        if state is State.CLOSED or now >= self._until:
+        if now >= self._until:
             return None
         return self._until - now if state is State.OPEN else SOON
 

@@ -17,20 +17,21 @@ class Window:
         self._total = 0
 
     def add(self, now: float) -> None:
-        self._move(now)
+        newest = int(now // self._width)
+        if newest > self._newest:
+            self._move(newest)
         self._buckets[self._newest % BUCKETS] += 1
         self._total += 1
 
     def count(self, now: float) -> int:
-        self._move(now)
+        self._move(int(now // self._width))
         return self._total
 
     def clear(self) -> None:
         self._buckets = [0] * BUCKETS
         self._total = 0
 
-    def _move(self, now: float) -> None:
-        newest = int(now // self._width)
+    def _move(self, newest: int) -> None:
         for number in range(max(self._newest, newest - BUCKETS) + 1, newest + 1):
             self._total -= self._buckets[number % BUCKETS]
             self._buckets[number % BUCKETS] = 0
