@@ -171,7 +171,7 @@ class Ranging:
                 await answer.close()
                 raise
         finally:
-            if flight.land(brought) or not isinstance(flight.landing, Leg):
+            if flight.land(brought):
                 over()
 
     def _failed(self, errand: Errand, failed: Failed, outcome: Outcome) -> Reply:

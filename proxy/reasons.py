@@ -101,6 +101,10 @@ class Why(Enum):
     UPSTREAM_ERROR = "upstream-error", "RFC 9110 15.6.3", "the origin answered 5xx to the request that was shared"
     UPSTREAM_UNAVAILABLE = "upstream-unavailable", "RFC 9110 15.6.4"
     UPSTREAM_GATEWAY_TIMEOUT = "upstream-gateway-timeout", "RFC 9110 15.6.5"
-    UPSTREAM_BUSY = "upstream-busy", "RFC 9110 15.6.4", "upstream.max_in_flight and max_queue"
+    UPSTREAM_BUSY = (
+        "upstream-busy",
+        "RFC 9110 15.6.4",
+        "upstream.max_in_flight and max_queue, or the rule's concurrency",
+    )
     BREAKER_OPEN = "breaker-open", "RFC 9110 15.6.4", "upstream.breaker"
     INTERNAL = "internal", "RFC 9110 15.6.1"

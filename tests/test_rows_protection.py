@@ -9,8 +9,9 @@ from proxy.settings.load import Loaded
 from proxy.settings.sections import Breaker
 from tests.support.gateway import Clock, running
 from tests.support.origin import Origin
-from tests.support.process import Process, serving
+from tests.support.process import Process, instances, serving
 from tests.support.rawtcp import raw
+from tests.support.redis_servers import redis_server
 
 OPENS = "upstream main: the breaker is open"
 
@@ -113,3 +114,25 @@ async def test_a_rules_limit_changes_for_those_who_wait() -> None:
             for gate in gates:
                 gate.release()
             assert [got.status for got in await asyncio.gather(*waiting)] == [200] * 4
+
+
+async def test_an_open_breaker_waits_for_no_other_instance() -> None:
+    async with redis_server() as redis, Origin() as origin:
+        upstream = {"url": origin.url, "breaker": {"open_for": 60, "max_open": 60}}
+        settings = {"rules": [{"pattern": "*", "ttl": 60}], "upstream": upstream}
+        async with instances(2, origin, settings, redis.url) as (fetching, withholding):
+            origin.answer("/a", body=b"x")
+            origin.answer("/bad", 503)
+            for n in range(5):
+                assert (await withholding.get(f"/bad?{n}")).status == 503
+            gate = origin.hold("/a")
+            first = asyncio.ensure_future(fetching.get("/a"))
+            await origin.arrived("/a")
+            async with asyncio.timeout(20):  # less than another's fetch is waited for
+                assert (await withholding.get("/a")).detail == "breaker-open"
+            gate.release()
+            assert (await first).body == b"x"
+            async with asyncio.timeout(20):  # what the other stores is found
+                while (await withholding.get("/a")).verdict != "HIT":
+                    await asyncio.sleep(0.01)
+            assert origin.count("/a") == 1

@@ -183,6 +183,7 @@ ONE_PROBLEM: list[tuple[dict[str, Any], str]] = [
     ({"yaml": "redis: {mode: cluster, db: 1}"}, f"{FILE}:1:28: redis.db: a Redis cluster has only db 0; found 1"),
     ({"yaml": "redis: {url: 'redis+cluster://h', db: 1}"}, f"{FILE}:1:39: redis.db: a Redis cluster has only db 0"),
     ({"yaml": "admin: {port: 4000}"}, f"{FILE}:1:15: admin.port: 4000 is listen.port already"),
+    ({"yaml": "upstreams: {main: {url: 'http://m'}}"}, f"{FILE}:1:25: upstreams.main.url: 'main' is what"),
     ({"yaml": "upstreams: {a: {}}"}, f"{FILE}:1:16: upstreams.a.url: required: the address of the service"),
     (
         {"yaml": "upstream: {url: 'http://h'}\nupstreams: {a: {url: 'https://h'}}"},

@@ -94,6 +94,7 @@ def test_the_contracts_rule(tmp_path: Path) -> None:
         negative_ttl=((404, 10.0),),
         invalidates=("*/users/*",),
         rate_limit=RateLimit(30, 60),
+        concurrency=64,
     )
 
 

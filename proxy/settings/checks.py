@@ -95,7 +95,8 @@ def _upstreams(settings: Settings) -> Iterator[Finding]:
         if len({urlsplit(url).path for url in upstream.url}) > 1:
             yield (*steps, "url"), "replicas of one service want the same base path"
     if MAIN in settings.upstreams:
-        yield ("upstreams", MAIN), f"'{MAIN}' is what `upstream` is called in figures and log: choose another name"
+        text = f"'{MAIN}' is what `upstream` is called in figures and log: give the service another name"
+        yield ("upstreams", MAIN, "url"), text
     for (_, one), (steps, other) in combinations(everyone, 2):
         if one.url and other.url and upstream_id(one) == upstream_id(other) and not (one.id and other.id):
             text = f"'{upstream_id(other)}' is another service's id too, so they would share entries: give it an `id`"
