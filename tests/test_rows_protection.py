@@ -3,8 +3,6 @@
 import asyncio
 from typing import Any
 
-import pytest
-
 from proxy.settings.load import Loaded
 from proxy.settings.sections import Breaker
 from tests.support.gateway import Clock, running
@@ -29,21 +27,18 @@ async def all_open(gateway: Process, target: str, word: str, workers: int) -> No
             await anew(gateway, target)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-async def test_each_worker_withholds_and_the_instance_tells_the_worst(workers: int) -> None:
-    thresholds = {"consecutive": 3, "open_for": 60, "max_open": 60}
+async def test_each_worker_withholds_and_the_instance_tells_the_worst() -> None:
+    workers, thresholds = 2, {"consecutive": 3, "open_for": 60, "max_open": 60}
     async with Origin() as well, Origin() as sick:
         for origin in (well, sick):
             origin.answer("/a", 503)
             origin.answer("/b/a", 503)
-        other = {"url": sick.url, "breaker": thresholds}
         settings: dict[str, Any] = {
-            "upstream": {"breaker": thresholds},
-            "upstreams": {"b": other},
+            "upstream": {"url": well.url, "breaker": thresholds},
+            "upstreams": {"b": {"url": sick.url, "breaker": thresholds}},
             "rules": [{"pattern": "/b/*", "upstream": "b"}],
             "listen": {"workers": workers},
         }
-        settings["upstream"]["url"] = well.url
         async with serving(well, settings) as gateway:
             await all_open(gateway, "/a", OPENS, workers)
             await all_open(gateway, "/b/a", "upstream b: the breaker is open", workers)

@@ -15,7 +15,7 @@ from proxy.upstream.attempt import AttemptFailed, Stage, Timeouts
 from proxy.upstream.bulkhead import Bulkhead
 from proxy.upstream.client import OriginClient
 from proxy.upstream.dial import Address, Dialer
-from proxy.upstream.health import Check
+from proxy.upstream.health import Check, HealthCheck
 from proxy.upstream.pool import ReplicaPool
 from proxy.upstream.protocol import Answer, Call, Compartment
 from proxy.upstream.replicas import Balance, Replica
@@ -323,20 +323,18 @@ async def test_a_silent_check_is_a_bad_one_and_all_out_is_the_least_bad(caplog: 
 
 
 async def test_a_replica_that_is_busy_is_not_sick() -> None:
-    check = Check("/health", interval=0.001, unhealthy=1)
-    async with replicas(1, health_check=check, max_connections=1, retries=0) as (pool, [origin]):
+    async with replicas(1, max_connections=1) as (pool, [origin]):
+        check = HealthCheck(pool.replicas, Check("/health"))
         origin.answer("/health", 204)
         gate = origin.hold("/")
         call = asyncio.ensure_future(ask(pool))
         await origin.arrived("/")
-        pool.start()
-        for _ in range(20):  # checks that find no connection
-            await asyncio.sleep(0.001)
-        assert [state.up for state in pool.states()] == [True]
-        assert origin.count("/health") == 0
+        assert await check.ask(pool.replicas[0]) is None
         gate.release()
         assert await call == 200
-        await origin.arrived("/health")
+        assert await check.ask(pool.replicas[0]) is True
+        origin.answer("/health", 500)
+        assert await check.ask(pool.replicas[0]) is False
 
 
 async def until(holds: Any) -> None:

@@ -53,7 +53,7 @@ class HealthCheck:
     async def _watch(self, replica: Replica) -> None:
         against = 0  # answers in a row that speak against the present verdict
         while True:
-            good = await self._ask(replica)
+            good = await self.ask(replica)
             if good is not None:
                 against = 0 if good is replica.healthy else against + 1
             if good is not None and against >= (self._check.healthy if good else self._check.unhealthy):
@@ -61,7 +61,7 @@ class HealthCheck:
                 _log.log(_LEVEL[good], "upstream %s is %s", replica.name, "healthy again" if good else "unhealthy")
             await asyncio.sleep(self._check.interval)
 
-    async def _ask(self, replica: Replica) -> bool | None:
+    async def ask(self, replica: Replica) -> bool | None:
         """Whether it is well; None when it has no connection left to be asked on, which says nothing."""
         own = ("User-Agent", "cachegate-health"), ("Accept", "*/*")
         try:
