@@ -155,8 +155,8 @@ async def test_a_refresh_brings_what_the_variant_is_chosen_by() -> None:
 
 @pytest.mark.parametrize("trouble", ["refused", "503"])
 async def test_stale_if_error_holds_for_what_is_never_shared_too(trouble: str) -> None:
-    clock = Clock()
-    async with Origin() as origin, running(origin, clock=clock) as gateway:
+    clock, patient = Clock(), {"upstream": {"breaker": {"consecutive": 100}}}
+    async with Origin() as origin, running(origin, patient, clock=clock) as gateway:
         origin.answer("/a", headers=SHORT, body=b"0123456789")
         origin.answer(
             "/must", headers=[("Cache-Control", "max-age=1, must-revalidate"), ("ETag", '"a"')], body=b"0123456789"
