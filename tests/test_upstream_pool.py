@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
-from proxy.errors import Fault, UpstreamError
+from proxy.errors import BadRequest, ClientGone, Fault, UpstreamError
 from proxy.message import Fields, Upload
+from proxy.reasons import Why
+from proxy.upstream.admission import Admission
 from proxy.upstream.attempt import AttemptFailed, Stage, Timeouts
+from proxy.upstream.breaker import Breaker, Thresholds
 from proxy.upstream.bulkhead import Bulkhead
 from proxy.upstream.client import OriginClient
 from proxy.upstream.dial import Address, Dialer
@@ -463,6 +466,25 @@ async def test_the_compartments_of_rules_are_bounded_and_forgotten_when_empty() 
         assert await asyncio.gather(inside, other) == [200, 200]
         admission = pool._admission
         assert (admission.bulkhead.inside, admission.bulkhead.waiting, admission._compartments) == (0, 0, {})
+
+
+@pytest.mark.parametrize(
+    ("error", "counts"),
+    [
+        (UpstreamError(Fault.TLS, "no trust"), True),
+        (AttemptFailed(Fault.FRAMING, "two lengths", Stage.ANSWER), True),
+        (ZeroDivisionError(), True),  # whatever goes wrong on the way, nobody got an answer
+        (UpstreamError(Fault.BUSY, "no connection"), False),
+        (ClientGone("it left"), False),
+        (BadRequest(413, Why.TOO_LARGE, "too large"), False),
+        (asyncio.CancelledError(), False),
+    ],
+)
+async def test_whose_fault_it_is_that_there_is_no_answer(error: BaseException, counts: bool) -> None:
+    admission = Admission(Breaker(Thresholds(consecutive=1)), limit=1, queue=0)
+    stay = await admission.enter(None)
+    stay.unanswered(error)
+    assert ((admission.withheld() is not None), admission.bulkhead.inside) == (counts, 0)
 
 
 async def test_nobody_waits_forever() -> None:
