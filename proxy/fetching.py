@@ -75,7 +75,7 @@ class Fetching:
         try:
             await self._lead(flight, trip, company)
         except UpstreamError as error:
-            flight.land(Failed(error))
+            flight.land(Failed(error.with_traceback(None)))  # its frames hold the flight: a circle for each failure
         finally:
             over()
             flight.land(Failed(UpstreamError(Fault.RESET, "the fetch ended without an answer")))

@@ -160,7 +160,7 @@ class Ranging:
                     visit.request, visit.rule, visit.keyed.target, drop=errand.drop, extra=errand.extra, behind=False
                 )
             except UpstreamError as error:
-                brought = Failed(error)
+                brought = Failed(error.with_traceback(None))  # its frames hold this one
                 return self._failed(errand, brought, outcome)
             if answer.head.status >= 500:  # unless it lands to be shared before
                 brought = Failed.of(answer.head.status)

@@ -3,6 +3,7 @@ reliability.md: breaker, retries, bulkhead, failing leaders). Counted at the ori
 test turns."""
 
 import asyncio
+import gc
 from typing import Any
 
 import aiohttp
@@ -243,6 +244,24 @@ async def test_what_our_own_bounds_refuse_is_no_failure() -> None:
         gate.release()
         assert (await first).status == 200
         assert await status(gateway) == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "headers"), [("GET", {}), ("HEAD", {}), ("POST", {}), ("GET", {"Range": "bytes=0-1"})]
+)
+async def test_refusals_leave_no_garbage(method: str, headers: dict[str, str]) -> None:
+    """Else the collector stops everything for long, just when there are many of them."""
+    async with Origin() as origin, running(origin, monotonic=Clock()) as gateway:
+        await trip(gateway, origin)
+        assert refused(await gateway.ask(method, "/first", headers))
+        gc.collect()
+        gc.disable()
+        try:
+            for n in range(50):
+                await gateway.ask(method, f"/{n}", headers)
+            assert gc.collect() < 50  # a circle of an error and its frames is some forty objects each
+        finally:
+            gc.enable()
 
 
 async def test_who_waits_in_the_queue_when_it_opens_is_told_at_once() -> None:

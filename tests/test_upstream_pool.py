@@ -14,7 +14,7 @@ from proxy.message import Fields, Upload
 from proxy.reasons import Why
 from proxy.upstream.admission import Admission
 from proxy.upstream.attempt import AttemptFailed, Stage, Timeouts
-from proxy.upstream.breaker import Breaker, Thresholds
+from proxy.upstream.breaker import Breaker, State, Thresholds
 from proxy.upstream.bulkhead import Bulkhead
 from proxy.upstream.client import OriginClient
 from proxy.upstream.dial import Address, Dialer
@@ -484,7 +484,7 @@ async def test_whose_fault_it_is_that_there_is_no_answer(error: BaseException, c
     admission = Admission(Breaker(Thresholds(consecutive=1)), limit=1, queue=0)
     stay = await admission.enter(None)
     stay.unanswered(error)
-    assert ((admission.withheld() is not None), admission.bulkhead.inside) == (counts, 0)
+    assert (admission.breaker.state(0.0) is State.OPEN, admission.bulkhead.inside) == (counts, 0)
 
 
 async def test_nobody_waits_forever() -> None:

@@ -38,15 +38,16 @@ class Admission:
         self._patience = patience
         self._compartments: dict[str, Bulkhead] = {}
 
-    def withheld(self) -> UpstreamError | None:
-        """Why no call would be let through now; None when one would be."""
+    def preflight(self) -> None:
+        """UpstreamError(BREAKER_OPEN) where no call would be let through now. (An error that is raised from a variable
+        is in a circle with its frame; one that is raised for each refused request had better not be.)"""
         seconds = self.breaker.withheld(self.monotonic())
-        return None if seconds is None else _refusal(seconds)
+        if seconds is not None:
+            raise _refusal(seconds)
 
     async def enter(self, compartment: Compartment | None) -> "Stay":
         """Wait for a place; UpstreamError(BREAKER_OPEN or BUSY) when there is none."""
-        if (refusal := self.withheld()) is not None:
-            raise refusal
+        self.preflight()
         name = await self._enter_own(compartment) if compartment is not None else None
         try:
             await self.bulkhead.enter()

@@ -81,9 +81,9 @@ class ReplicaPool:
     def breaker_state(self) -> State:
         return self._admission.breaker.state(self._monotonic())
 
-    def withheld(self) -> UpstreamError | None:
+    def preflight(self) -> None:
         """As the port says: the breaker is open."""
-        return self._admission.withheld()
+        self._admission.preflight()
 
     def start(self) -> None:
         """Begin the health checks, where there are any; needs a running loop. They end with `close`."""

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
-from proxy.errors import UpstreamError
 from proxy.message import Fields, Head, Upload
 
 
@@ -56,8 +55,8 @@ class Upstream(Protocol):
         """Send and wait for the final head; UpstreamError when there is none."""
         ...
 
-    def withheld(self) -> UpstreamError | None:
-        """Why no call would be let through now, so that none need be prepared; None when one would be."""
+    def preflight(self) -> None:
+        """UpstreamError where a call would be refused at once, so that nothing need be prepared for one."""
         ...
 
     async def close(self) -> None: ...

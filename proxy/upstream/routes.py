@@ -77,11 +77,12 @@ class Routes:
 
     def preflight(self, rule: Rule) -> None:
         """UpstreamError where a call would be refused at once, so that nothing need be prepared for one."""
-        error = self.by_name[rule.upstream].service.withheld()
-        if error is not None:
+        try:
+            self.by_name[rule.upstream].service.preflight()
+        except UpstreamError as error:
             self._watch.began()
             self._watch.ended(error.fault, 0.0)
-            raise error
+            raise
 
     def leaves_base(self, request: Request, rule: Rule) -> bool:
         """Whether the request could get at the origin what lies outside of the part that its service is (`base_path`,
