@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+from tests.support.parsed import parsed
+
 ROOT = Path(__file__).parent.parent / "proxy"
 # Bottom to top. A line is one rank: a name may import what stands above it here, and nothing else of ours.
 ORDER = """
@@ -163,7 +165,7 @@ def rank(name: str) -> int:
 
 def imports(path: Path) -> list[tuple[int, str]]:
     found = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             found += [(node.lineno, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -206,7 +208,7 @@ def test_judgement_awaits_nothing() -> None:
         f"{path}:{node.lineno}"
         for path in MODULES
         if module_name(path).partition(".")[0] in ("rules", "policy")
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.Await | ast.AsyncFunctionDef | ast.AsyncFor | ast.AsyncWith)
     ]
     assert not wrong, "\n".join(wrong)

@@ -17,6 +17,7 @@ from proxy.cli import program
 from proxy.insight.rule_tests import run_rule_tests
 from proxy.settings.load import load
 from proxy.version import VERSION
+from tests.support.parsed import parsed
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -142,7 +143,7 @@ def test_the_lock_fits_what_the_project_asks_for(lock: str, wanted: list[str]) -
 def test_what_is_imported_is_asked_for() -> None:
     asked: set[str] = {canonicalize_name(Requirement(text).name) for text in PYPROJECT["project"]["dependencies"]}
     asked.add("pydantic-core")  # a part of pydantic
-    trees = [ast.parse(path.read_text()) for path in (ROOT / "proxy").rglob("*.py")]
+    trees = [parsed(path) for path in (ROOT / "proxy").rglob("*.py")]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     modules |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}

@@ -15,6 +15,7 @@ from proxy.errors import StoreError
 from proxy.store import codec
 from proxy.store.codec import FENCE, HEADER, BadRecord, Header
 from tests.support.entries import entries, entry, language
+from tests.support.parsed import parsed
 
 PROXY = Path(codec.__file__).parent.parent
 
@@ -178,7 +179,7 @@ def test_a_large_body_is_not_read_with_its_head() -> None:
 def test_values_are_data_never_code() -> None:
     """No module of ours can unpickle anything, but the one that speaks to our own workers over our own socket."""
     for path in set(PROXY.rglob("*.py")) - {PROXY / "server" / "bus.py"}:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
             assert not {"pickle", "marshal", "shelve", "dill"} & set(names), path
