@@ -201,6 +201,7 @@ async def test_a_proven_end_keeps_the_connection(
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\naHTTP/1.1 200 OK\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\naHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n\r\n\r\nZ",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\naHTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nbad",
     ],
 )
 async def test_a_connection_with_anything_left_in_it_is_not_used_again(

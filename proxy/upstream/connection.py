@@ -164,7 +164,9 @@ class Connection(asyncio.Protocol):
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade as e:
-            if rest := data[e.args[0] :]:
+            if not self.upgraded:
+                self._refuse("the upstream's answer is followed by one that switches protocols")
+            elif rest := data[e.args[0] :]:
                 self._content(rest)
         except httptools.HttpParserError as e:
             self._refuse(f"the upstream's answer is malformed: {str(e)[:120]}")
