@@ -106,13 +106,13 @@ def _member(body: bytes | None, path: str) -> str | None:
 
 
 # Where origins say what an answer is about, and what parts the tags there.
-_ORIGIN = {"surrogate-key": re.compile(r"\s+"), "cache-tag": re.compile(r"\s*,\s*"), "xkey": re.compile(r"[\s,]+")}
+_ORIGIN = {"surrogate-key": re.compile(r"\s+"), "cache-tag": re.compile(","), "xkey": re.compile(r"[\s,]+")}
 
 
 def _origin_tags(fields: Fields) -> Iterator[str]:
     for name, parting in _ORIGIN.items():
         for line in fields.lines(name):
-            yield from filter(None, parting.split(_text(line).strip()))
+            yield from filter(None, map(str.strip, parting.split(_text(line))))
 
 
 def _text(value: str) -> str:

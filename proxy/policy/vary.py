@@ -3,13 +3,12 @@
 Values are compared in a normal form: by the field's own grammar where we know it, byte for byte otherwise.
 """
 
-import re
 from collections.abc import Iterable
 from hashlib import sha256
 
 from proxy.entry import Pairs
 from proxy.message import Fields
-from proxy.policy.fields import IS_TOKEN, members, weighted
+from proxy.policy.fields import IS_TOKEN, OWS, members, weighted
 from proxy.rules import Rule
 
 ABSENT = "\0"  # no field value can hold it, so that absent matches absent alone
@@ -57,7 +56,6 @@ def vary_value(name: str, request_fields: Fields, rule: Rule) -> str:
 # -- grammars ----------------------------------------------------------------------------------------------------------
 
 _WEIGHTED_LISTS = frozenset({"accept-encoding", "accept-language", "accept-charset"})
-_SEMICOLON = re.compile(r"[ \t]*;[ \t]*")
 
 
 def _weighted_form(value: str) -> str:
@@ -73,8 +71,8 @@ def _media_form(value: str) -> str:
     """Whitespace and the case of types mean nothing; the order is left, since many origins take the first."""
     if '"' in value:
         return value
-    ranges = (_SEMICOLON.sub(";", member).partition(";") for member in members(value))
-    return ", ".join(f"{media.lower()}{semicolon}{parameters}" for media, semicolon, parameters in ranges)
+    ranges = ([part.strip(OWS) for part in member.split(";")] for member in members(value))
+    return ", ".join(";".join([media.lower(), *parameters]) for media, *parameters in ranges)
 
 
 # -- content codings ---------------------------------------------------------------------------------------------------

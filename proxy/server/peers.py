@@ -10,7 +10,8 @@ from proxy.message import Fields
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_ELEMENT = re.compile(r'\s*(for|proto)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;,"]+)\s*', re.IGNORECASE)
+# No white space before it: of a long run of it every place would be tried.
+_ELEMENT = re.compile(r'(?<![^\s;,])(for|proto)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;,"]+)', re.IGNORECASE)
 
 
 def address(text: str) -> Address | None:
