@@ -122,7 +122,7 @@ def normal_host(text: str, scheme: str) -> str:
     found = _HOST.fullmatch(text)
     if found is None or int(found["port"] or 0) > 65535:
         raise BadRequest(400, Why.MALFORMED, "Host is no host name.")
-    name, port = found["name"].lower(), found["port"]
+    name, port = found["name"].lower(), found["port"] and str(int(found["port"]))
     return name if not port or port == _DEFAULT_PORTS[scheme] else f"{name}:{port}"
 
 
