@@ -70,9 +70,12 @@ class Course:
         numbers, least = [[int(each) for each in content[name]] for name in ("numbers", "least")]
         if not numbers or len(numbers) != len(least):
             raise ValueError("a course whose halves do not fit")
-        course = cls(int(content["epoch"]), numbers[0])
+        epoch, exact, ceiling = [int(content[name]) for name in ("epoch", "exact", "ceiling")]
+        if max(map(abs, (epoch, exact, ceiling, *numbers, *least))) >= 1 << 63:
+            raise ValueError("a course of numbers past 64 bits")
+        course = cls(epoch, numbers[0])
         course._numbers, course._least = numbers, least
-        course._exact, course.ceiling = int(content["exact"]), int(content["ceiling"])
+        course._exact, course.ceiling = exact, ceiling
         return course
 
     def _thin(self) -> None:

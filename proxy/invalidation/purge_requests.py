@@ -51,7 +51,7 @@ def parse_purge(body: object) -> PurgeRequest:
         if name not in _WAYS and name not in _FLAGS:
             near = get_close_matches(str(name), (*_WAYS, *_FLAGS), 1)
             hint = f"did you mean {near[0]!r}?" if near else f"allowed are {_LISTED}, soft, dry_run"
-            raise PurgeError(f"{name}: unknown field; {hint}")
+            raise PurgeError(f"{str(name)[:80]}: unknown field; {hint}")
     ways = [name for name in _WAYS if name in body]
     if len(ways) != 1:
         raise PurgeError(f"wanted exactly one of {_LISTED}; found {' and '.join(ways) or 'none'}")

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import isfinite
 from typing import Any, NamedTuple, Self
 
 import orjson
@@ -42,7 +43,10 @@ class Purge:
         purge = cls(**content | {"kind": Kind(content["kind"]), "names": tuple(content["names"])})
         if not all(isinstance(text, str) for text in (purge.id, purge.origin, *purge.names)):
             raise TypeError("a purge names things by text")
-        return replace(purge, soft=bool(purge.soft), at=float(purge.at), stream=int(purge.stream))
+        at = float(purge.at)
+        if not isfinite(at):
+            raise ValueError("a purge has a time")
+        return replace(purge, soft=bool(purge.soft), at=at, stream=_number(purge.stream))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +67,18 @@ class Seed:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
         """Back from what orjson made of one; ValueError, KeyError or TypeError when it is none."""
-        items = ((int(number), tuple(map(Purge.from_json, purges))) for number, purges in content["items"])
-        return cls(content["id"], int(content["of"]), int(content["base"]), tuple(items))
+        items = ((_number(number), tuple(map(Purge.from_json, purges))) for number, purges in content["items"])
+        if not isinstance(content["id"], str):
+            raise TypeError("a seed is named by text")
+        return cls(content["id"], _number(content["of"]), _number(content["base"]), tuple(items))
+
+
+def _number(found: Any) -> int:
+    """A whole number that can be written again."""
+    number = int(found)
+    if abs(number) >= 1 << 63:
+        raise ValueError("a number past 64 bits")
+    return number
 
 
 Told = Purge | Seed

@@ -140,4 +140,4 @@ def _beat(raw: bytes) -> Beat | None:
 
 
 def _number(raw: bytes) -> int:
-    return int(raw) if raw.isdigit() else 0
+    return int(raw) if raw.isdigit() and len(raw) < 19 else 0  # more than 64 bits are none of ours
