@@ -58,6 +58,6 @@ async def resolve(inventory: Inventory, key: str) -> Row:
 
 
 def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LISTED):
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= MAX_LISTED):
         raise AdminError(400, "bad-limit", f"limit is a number from 1 to {MAX_LISTED}.")
     return int(text)
