@@ -92,6 +92,7 @@ REFUSED: list[tuple[Any, object, str]] = [
     (addresses.UpstreamUrls, "http://h/a?b=c", "wants no query"),
     (addresses.UpstreamUrls, "http://h/a/../b", "without . and .."),
     (addresses.UpstreamUrls, "http://", "wants http://host:port"),
+    (addresses.FieldValue, "\u20ac", "wants characters that a header can hold"),
     (addresses.AddedFieldName, "Transfer-Encoding", "set by the gateway itself"),
     (addresses.AddedFieldName, "Host", "set by the gateway itself"),
     (addresses.FieldName, "x y", "wants the name of a header"),

@@ -82,6 +82,14 @@ def added_field_name(value: object) -> str:
     return name
 
 
+def field_value(value: object) -> SecretStr:
+    """What an added header holds; fields are bytes, and text is theirs by ISO 8859-1 (RFC 9110 5.5)."""
+    given = secret(value)
+    if any(ord(character) > 255 for character in given.get_secret_value()):
+        raise ValueError("wants characters that a header can hold: none outside of ISO 8859-1")
+    return given
+
+
 def network(value: object) -> IPv4Network | IPv6Network:
     """An address range in CIDR form, or one address."""
     if isinstance(value, IPv4Network | IPv6Network):
@@ -136,6 +144,7 @@ Pseudonym = Annotated[str, BeforeValidator(matching(_TOKEN, "a name without spac
 PathPrefix = Annotated[str, BeforeValidator(path_prefix)]
 FieldName = Annotated[str, BeforeValidator(field_name)]
 AddedFieldName = Annotated[str, BeforeValidator(added_field_name)]
+FieldValue = Annotated[SecretStr, BeforeValidator(field_value)]
 FieldNames = Annotated[tuple[FieldName, ...], BeforeValidator(listed)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(network)]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(listed)]

@@ -1,6 +1,7 @@
 """`.env`: NAME=value lines in the form that shells and Compose share."""
 
 import re
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ _LINE = re.compile(
     [ \t]*(?:[#][^\n]*)?(?:\n|\Z)""",
     re.VERBOSE | re.DOTALL,
 )
+_COMMENT = re.compile(r"(?<![^ \t])#.*")  # at the beginning or behind white space
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
@@ -31,6 +33,7 @@ def parse_dotenv(text: str, environ: Mapping[str, str]) -> tuple[dict[str, Varia
     """The variables, and (line, text) of what is no such line. References look into the environment first, then at
     the lines above; single quotes keep them as they are. A later line of the same name wins."""
     variables: dict[str, Variable] = {}
+    names = ChainMap(dict(environ), {})
     wrong: list[tuple[int, str]] = []
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     at, line = 0, 1
@@ -39,8 +42,12 @@ def parse_dotenv(text: str, environ: Mapping[str, str]) -> tuple[dict[str, Varia
             end = blank.end()
         elif assignment := _LINE.match(text, at):
             end = assignment.end()
-            above = {name: str(variable.value) for name, variable in variables.items() if not variable.wrong}
-            variables[assignment["name"]] = _variable(assignment, line, {**above, **environ})
+            name = assignment["name"]
+            variable = variables[name] = _variable(assignment, line, names)
+            above = names.maps[1]
+            above.pop(name, None)
+            if not variable.wrong:
+                above[name] = str(variable.value)
         else:
             end = (text.find("\n", at) + 1) or len(text)
             wrong.append((line, "wants NAME=value, with every quote closed"))
@@ -55,6 +62,6 @@ def _variable(assignment: re.Match[str], line: int, names: Mapping[str, str]) ->
     if (raw := assignment["escaped"]) is not None:
         raw = _ESCAPE.sub(lambda escape: _ESCAPES.get(escape[1], escape[1]), raw)
     else:
-        raw = re.sub(r"(?:^|[ \t]+)#.*", "", assignment["bare"]).rstrip()
+        raw = _COMMENT.sub("", assignment["bare"]).rstrip()
     value, wrong = expand(raw, names)
     return Variable(Text(value, shown=raw), line, wrong)

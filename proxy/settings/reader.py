@@ -6,6 +6,7 @@ country called `no` and a file mode keep their characters. Only an unquoted `nul
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,6 +69,7 @@ def read_yaml(text: str, place: Place, names: Mapping[str, str] | None, report: 
     if len(text) > MAX_BYTES:
         report.problem(place(1, 1), (), f"larger than {MAX_BYTES} bytes")
         return None
+    composer: _Composer | None = None
     try:
         composer = _Composer(text)
         root = composer.get_single_node()
@@ -80,6 +82,11 @@ def read_yaml(text: str, place: Place, names: Mapping[str, str] | None, report: 
         mark = error.problem_mark or error.context_mark
         where = place(mark.line + 1, mark.column + 1) if mark else place(1, 1)
         report.problem(where, (), f"not valid YAML: {_NAMED.sub('', error.problem or 'unreadable')}")
+        return None
+    except (ValueError, OverflowError):  # PyYAML's own, for "\U00110000" and versions of YAML that are no numbers
+        mark = composer.get_mark() if composer else None
+        where = place(mark.line + 1, mark.column + 1) if mark else place(1, 1)
+        report.problem(where, (), "not valid YAML: a number here is too large")
         return None
     if root is None:
         return Node(None, place(1, 1))
@@ -161,6 +168,9 @@ def read_json(text: str, origin: Origin, steps: Steps, report: Report) -> Node |
         where = f"line {error.lineno} column {error.colno}"
         report.problem(origin, steps, f"not valid JSON at {where}: {error.msg}")
         return None
+    except ValueError:
+        report.problem(origin, steps, "not usable JSON: a number has too many digits")
+        return None
     except RecursionError:
         report.problem(origin, steps, f"not usable JSON: nested deeper than {MAX_DEPTH} levels")
         return None
@@ -177,8 +187,8 @@ class _TwiceError(Exception):
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     data = dict(pairs)
     if len(data) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise _TwiceError(next(name for name in names if names.count(name) > 1))
+        times = Counter(name for name, _ in pairs)
+        raise _TwiceError(next(name for name in times if times[name] > 1))
     return data
 
 
@@ -213,6 +223,6 @@ def guess(text: Text) -> str | int | float | bool:
         return lowered == "true"
     if re.fullmatch(r"[-+]?\d{1,300}", text):
         return int(text)
-    if re.fullmatch(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", text):
+    if re.fullmatch(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?", text):
         return float(text)
     return str(text)

@@ -13,6 +13,7 @@ from proxy.rules import CREDENTIAL_HEADERS
 from proxy.settings.addresses import (
     AddedFieldName,
     FieldNames,
+    FieldValue,
     KeyPrefix,
     ListeningHost,
     Methods,
@@ -34,7 +35,6 @@ from proxy.settings.values import (
     Port,
     Positive,
     Seconds,
-    Secret,
     Share,
     Size,
     SomeSeconds,
@@ -80,7 +80,7 @@ class UpstreamSettings(Section):
     id: Visible | None = Field(
         default=None, description="its name in every key; none: authority and path of the first URL"
     )
-    headers: dict[AddedFieldName, Secret] = Field(
+    headers: dict[AddedFieldName, FieldValue] = Field(
         default={}, description="headers added to what is sent, an API key say"
     )
     strip_prefix: PathPrefix | None = Field(default=None, description="path prefix that is taken off before sending")

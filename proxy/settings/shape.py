@@ -19,6 +19,7 @@ from proxy.settings.reader import Node, fixed, guess, read_json, read_yaml
 
 Data = dict[Any, Any]
 
+HALF = re.compile("[\ud800-\udfff]")  # by an escape of YAML or JSON, or from a variable whose bytes are none of UTF-8
 _MOVED: dict[Steps, str] = {("cache", "rules"): "rules stand at the top level of the file, beside `cache`: use `rules`"}
 
 
@@ -107,6 +108,9 @@ class Plain:
         """The data under `steps`; what is unknown is reported and left out."""
         self.places[steps] = node.origin
         shape = shape_of(annotation)
+        if isinstance(node.value, str) and HALF.search(node.value):
+            self.report.problem(node.origin, steps, "holds half of a character, or what is not UTF-8")
+            return None
         node = self._unfolded(node, shape, steps)
         if shape.open:
             return _free(node)
