@@ -1,6 +1,6 @@
 # `make help` lists the verbs. make run PYTHON=python3.12 chooses the interpreter; .venv is made once and kept.
 .DEFAULT_GOAL := help
-.PHONY: run test test-slow check lock up down clean help
+.PHONY: run test test-slow fuzz check lock up down clean help
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
@@ -17,6 +17,9 @@ test: .venv/.test ## the whole suite but its slow part
 test-slow: .venv/.test ## the slow part: large bodies, floods, long stories
 	$(BIN)/python -m pytest -m slow --timeout 900 $(ARGS)
 
+fuzz: .venv/.test ## coverage-guided, one family of parsers: TARGET=paths SECONDS=60; wants atheris (CONTRIBUTING.md)
+	@$(BIN)/python -m tests.fuzz "$(TARGET)" "$(or $(SECONDS),60)" .fuzz
+
 check: .venv/.test ## format, lint, strict types, floors
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/python -m pytest tests/test_layers.py
 
@@ -32,7 +35,7 @@ down: deploy/compose/.env ## ends those containers; what they kept stays
 	@$(COMPOSE) down --remove-orphans
 
 clean: ## everything that was made here, the cache directory too
-	rm -rf .venv .cachegate build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .fuzz .cachegate build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
