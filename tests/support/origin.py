@@ -102,11 +102,12 @@ Reader = asyncio.StreamReader
 Writer = asyncio.StreamWriter
 Act = Callable[[Recorded, Reader, Writer], Awaitable[None]]
 Step = bytes | Gate | _Mark | Act
+Said = Step | Callable[[Recorded], bytes]
 
 
 @dataclass(slots=True)
 class _Script:
-    steps: Sequence[Step | Callable[[Recorded], bytes]]
+    steps: Sequence[Said]
     early: bool = False
     times: int | None = None
 
@@ -157,6 +158,7 @@ class Origin:
         self.requests: list[Recorded] = []
         self.connections = 0  # accepted so far
         self.open = 0  # open now
+        self.instead: Callable[[Recorded], Said | None] = lambda request: None  # said in place of a script, if any
         self._tls = tls
         self._routes: dict[str, _Route] = {}
         self._changed = asyncio.Event()
@@ -297,7 +299,8 @@ class Origin:
         self.requests.append(request)
         self._changed.set()
         route = self._routes.get(request.target) or self._routes.get(request.path) or _Route()
-        script = route.next() or _Script([_unscripted])
+        instead = self.instead(request)
+        script = _Script([instead]) if instead is not None else route.next() or _Script([_unscripted])
         if not script.early:
             await self._read_body(request, reader)
         if route.gate is not None:
@@ -309,9 +312,7 @@ class Origin:
             return False
         return (request.header("connection") or "").lower() != "close" and request.version == "HTTP/1.1"
 
-    async def _step(
-        self, step: Step | Callable[[Recorded], bytes], request: Recorded, reader: Reader, writer: Writer
-    ) -> bool:
+    async def _step(self, step: Said, request: Recorded, reader: Reader, writer: Writer) -> bool:
         if isinstance(step, bytes):
             await _send(writer, step)
         elif isinstance(step, Gate):

@@ -1,19 +1,20 @@
 """Many persons at one API, most of whose answers are for one of them alone; an oracle knows whose each byte is.
 
 world = World(origin)                       # scripts the origin's answers
-crowd = Crowd(world, ports, seed=1)
-await crowd.walk(number=50, steps=40)
+crowd = Crowd(ports, seed=1)
+await crowd.walk(persons=50, steps=40)
 assert not crowd.leaks
 """
 
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from random import Random
+from time import monotonic
 from typing import Any
 
 import aiohttp
@@ -105,33 +106,43 @@ class World:
 
 class Crowd:
     """Persons who ask the gateways at these ports, leave early, stall, and change things. `leaks` says what of
-    another's came to whom; `answers` counts verdicts; `failed` what was no answer."""
+    another's came to whom; `answers` counts verdicts; `failed` what was no answer, and `on_failure` hears of it too:
+    what, from which port, when it was asked (monotonic)."""
 
-    def __init__(self, ports: Sequence[int], seed: int) -> None:
+    def __init__(
+        self, ports: Sequence[int], seed: int, on_failure: Callable[[str, int, float], None] = lambda *_: None
+    ) -> None:
         self.ports = ports
+        self.on_failure = on_failure
         self.leaks: list[str] = []
         self.answers: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
         self._random = Random(seed)
         self._seen: dict[str, str] = {}  # who got what is sent once
 
-    async def walk(self, persons: int, steps: int) -> None:
+    async def walk(self, persons: int, steps: int, pause: float = 0.0) -> None:
+        """Each person does so many steps, with so many seconds between two."""
         async with aiohttp.ClientSession(
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             connector=aiohttp.TCPConnector(limit=0),
             timeout=aiohttp.ClientTimeout(total=30),
         ) as session:
-            await asyncio.gather(*(self._person(session, f"user-{number}", steps) for number in range(persons)))
+            await asyncio.gather(*(self._person(session, f"user-{number}", steps, pause) for number in range(persons)))
 
-    async def _person(self, session: aiohttp.ClientSession, own: str, steps: int) -> None:
+    async def _person(self, session: aiohttp.ClientSession, own: str, steps: int, pause: float) -> None:
         for _ in range(steps):
+            port, began = self._random.choice(self.ports), monotonic()
+            status = 0
             with suppress(aiohttp.ClientError, TimeoutError):
-                await self._step(session, own)
-                continue
-            self.failed["broken"] += 1
+                status = await self._step(session, own, port)
+            if status == 0 or status >= 500:
+                self.failed[what := str(status) if status else "broken"] += 1
+                self.on_failure(what, port, began)
+            await asyncio.sleep(pause)
 
-    async def _step(self, session: aiohttp.ClientSession, own: str) -> None:
+    async def _step(self, session: aiohttp.ClientSession, own: str, port: int) -> int:
+        """The status of the answer."""
         random = self._random
         name = random.choice(list(KINDS))
         path = f"/{name}/{random.randrange(PLACES)}"
@@ -143,12 +154,10 @@ class Crowd:
             fields["Range"] = f"bytes={start}-{start + random.randrange(300)}"
         if how == "known":
             fields["If-None-Match"] = f'"{own}{path}"'
-        url = f"http://127.0.0.1:{random.choice(self.ports)}{path}"
+        url = f"http://127.0.0.1:{port}{path}"
         async with session.request(method, url, headers=fields) as answer:
-            if answer.status >= 500:
-                self.failed[str(answer.status)] += 1
             if answer.status >= 500 or method == "POST":
-                return
+                return answer.status
             self.answers[answer.headers.get("X-Cache", "")] += 1
             body = b""
             if how == "leave":
@@ -161,6 +170,7 @@ class Crowd:
             else:
                 body = await answer.read()
             self._judge(own, path, answer.status, answer.headers, body)
+            return answer.status
 
     def _judge(self, own: str, path: str, status: int, fields: Mapping[str, str], body: bytes) -> None:
         kind = KINDS[path.split("/")[1]]

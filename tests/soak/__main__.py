@@ -1,0 +1,33 @@
+"""`python -m tests.soak --seconds 180`: exit 0 when everything held, 1 with the seed and the first findings if not."""
+
+import argparse
+import asyncio
+import json
+import secrets
+import sys
+from pathlib import Path
+
+from tests.soak.course import soak
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="soak", description="Mixed traffic and random faults, with oracles.")
+    parser.add_argument("--seconds", type=float, default=180, help="how long about (default 180)")
+    parser.add_argument("--seed", type=int, default=None, help="chooses the faults; shown, and random by default")
+    parser.add_argument("--instances", type=int, default=3, help="gateways over one Redis (default 3)")
+    parser.add_argument("--workers", type=int, default=1, help="processes of each; the last has one more (default 1)")
+    parser.add_argument("--json", type=Path, default=Path("build/soak.json"), help="figures go there too")
+    args = parser.parse_args()
+    seed = secrets.randbelow(1_000_000) if args.seed is None else args.seed
+    workers = [args.workers] * (args.instances - 1) + [args.workers + 1]
+    result = asyncio.run(soak(args.seconds, seed, workers))
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    args.json.write_text(json.dumps(result.data, indent=1))
+    print(result.text)
+    again = f"make soak SECONDS={args.seconds:.0f} SEED={seed}"
+    print(f"{'FAILED' if result.findings else 'everything held'}; the same faults again: {again}")
+    return 1 if result.findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
