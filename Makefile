@@ -1,6 +1,6 @@
 # `make help` lists the verbs. make run PYTHON=python3.12 chooses the interpreter; .venv is made once and kept.
 .DEFAULT_GOAL := help
-.PHONY: run test test-slow fuzz check lock up down clean help
+.PHONY: run test test-slow soak fuzz check lock up down clean help
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
@@ -16,6 +16,9 @@ test: .venv/.test ## the whole suite but its slow part
 
 test-slow: .venv/.test ## the slow part: large bodies, floods, long stories
 	$(BIN)/python -m pytest -m slow --timeout 900 $(ARGS)
+
+soak: .venv/.test ## mixed traffic while one thing after the other fails; SECONDS=1800, and SEED=n for the same faults again
+	$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),180) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 fuzz: .venv/.test ## coverage-guided, one family of parsers: TARGET=paths SECONDS=60; wants atheris (CONTRIBUTING.md)
 	@$(BIN)/python -m tests.fuzz "$(TARGET)" "$(or $(SECONDS),60)" .fuzz

@@ -89,7 +89,8 @@ class Api:
 
     def _plain(self, request: Recorded, body: bytes) -> bytes:
         said = [("ETag", '"1"'), ("Cache-Control", "max-age=60"), ("Surrogate-Key", "plain")]
-        return render(request, 200, said, body, chunked=len(request.path) % 2 == 0, close=False)
+        chunked = self.mood is Mood.WELL and len(request.path) % 2 == 0
+        return render(request, 200, said, body, chunked=chunked, close=False)
 
     def _uploaded(self, request: Recorded) -> bytes:
         digest = hashlib.sha256(request.body).hexdigest().encode()
