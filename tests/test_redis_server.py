@@ -2,14 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
 
 from proxy.redis.address import Address, Mode
-from proxy.redis.breaker import ERRORS, Breaker, pause
+from proxy.redis.breaker import ERRORS, FIRST_PAUSE, Breaker, pause
 from proxy.redis.budget import one_budget
 from proxy.redis.dial import Patience
 from proxy.redis.errors import Away, Refused, Slow
@@ -37,7 +37,9 @@ class Heard:
 
 
 @asynccontextmanager
-async def linked(url: str, patience: Patience = PATIENT, *, reach: bool = True) -> AsyncIterator[Heard]:
+async def linked(
+    url: str, patience: Patience = PATIENT, *, reach: bool = True, clock: Callable[[], float] = time.monotonic
+) -> AsyncIterator[Heard]:
     changes: list[tuple[State, str]] = []
     news = asyncio.Event()
 
@@ -45,7 +47,7 @@ async def linked(url: str, patience: Patience = PATIENT, *, reach: bool = True) 
         changes.append((state, reason))
         news.set()
 
-    heard = Heard(Server(Address.parse(url), patience, changed), changes, news)
+    heard = Heard(Server(Address.parse(url), patience, changed, clock=clock), changes, news)
     heard.server.start()
     try:
         if reach:
@@ -193,6 +195,22 @@ async def test_full_takes_no_writes_and_goes_on_to_be_read() -> None:
                     await heard.server.call("SET", "c", "d", "PX", 600_000, write=True)
                 await asyncio.sleep(0.01)
         assert [state for state, _ in heard.changes] == [State.READY, State.DEGRADED, State.READY]
+
+
+async def test_many_writes_that_are_refused_together_are_one_try_in_vain() -> None:
+    """Else a moment without writes under load is half a minute without them."""
+    now = time.monotonic()
+    async with (
+        redis_server("maxmemory-policy noeviction") as redis,
+        linked(redis.url, clock=lambda: now) as heard,
+    ):
+        await redis.command("CONFIG", "SET", "maxmemory", 1)
+        writes = [heard.server.call("SET", f"k{number}", "v", "PX", 1000, write=True) for number in range(200)]
+        said = await asyncio.gather(*writes, return_exceptions=True)
+        assert all(isinstance(each, Refused) for each in said)
+        await redis.command("CONFIG", "SET", "maxmemory", 0)
+        now += FIRST_PAUSE
+        assert await heard.server.call("SET", "k", "v", "PX", 1000, write=True)
 
 
 async def test_a_wrong_password_is_told_and_never_shown() -> None:

@@ -270,8 +270,9 @@ class Server:
             self._become(State.CLOSED, "it is a cluster")
             self._lost.set()
         elif error.for_writes and self.usable:
-            self._refusals += 1
-            self._writes_from = self._clock() + pause(self._refusals)
+            if self.writable:  # else it was sent before the pause began, and says nothing new
+                self._refusals += 1
+                self._writes_from = self._clock() + pause(self._refusals)
             self._become(State.DEGRADED, error.reason)
             if error.word == "READONLY":  # who was the primary is none any more: the name may mean another by now
                 self._lost.set()
