@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.soak.course import soak
+from tests.support.process import HAS_PROC
 
 
 def main() -> int:
@@ -18,6 +19,8 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1, help="processes of each; the last has one more (default 1)")
     parser.add_argument("--json", type=Path, default=Path("build/soak.json"), help="figures go there too")
     args = parser.parse_args()
+    if not HAS_PROC:
+        parser.error("it reads /proc, which is not here: run it on Linux")
     seed = secrets.randbelow(1_000_000) if args.seed is None else args.seed
     workers = [args.workers] * (args.instances - 1) + [args.workers + 1]
     result = asyncio.run(soak(args.seconds, seed, workers))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -117,7 +117,12 @@ async def soak(seconds: float, seed: int, workers: list[int]) -> Result:
     async with _site(workers, seed, weather) as (site, versions):
         it = Soak(site, versions, seed)
         weather.tell(f"seed {seed}; instances on ports {[each.port for each in site.instances]}")
-        await it.run(seconds)
+        try:
+            await it.run(seconds)
+        except (
+            Exception
+        ) as e:  # a gateway that does not start again, say; what was found until then is told all the same
+            weather.found("broken off", repr(e))
         return _result(it, site, seed)
 
 
@@ -144,9 +149,10 @@ async def _echo() -> AsyncIterator[str]:
 
     async def answer(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        async for message in socket:
-            await socket.send_str(message.data)
+        with suppress(ConnectionError):  # whoever asked has left
+            await socket.prepare(request)
+            async for message in socket:
+                await socket.send_str(message.data)
         return socket
 
     app = web.Application()
@@ -154,8 +160,7 @@ async def _echo() -> AsyncIterator[str]:
     runner = web.AppRunner(app, shutdown_timeout=1)
     await runner.setup()
     try:
-        await (listening := web.TCPSite(runner, "127.0.0.1", 0)).start()
-        assert listening._server is not None
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
