@@ -32,6 +32,12 @@ def test_a_seed_chooses_the_same_faults_again_and_all_of_them() -> None:
         assert any(len(planned.faults) == 2 for planned in each)
 
 
+def test_one_kind_of_fault_can_be_chosen() -> None:
+    planned = list(islice(plan(4, [1, 2], "Redis"), 20))
+    assert {each.part for one in planned for each in one.faults} == {"redis"}
+    assert all(len(one.faults) == 1 for one in planned)
+
+
 def test_without_several_workers_none_of_them_is_killed() -> None:
     names = {fault.name for planned in islice(plan(3, [1, 1]), 100) for fault in planned.faults}
     assert names == {fault.name for fault in FAULTS} - {"worker killed"}

@@ -39,13 +39,14 @@ class Result:
 class Soak:
     """Traffic, changes and gauges over one site."""
 
-    def __init__(self, site: Site, versions: Versions, seed: int) -> None:
+    def __init__(self, site: Site, versions: Versions, seed: int, only: str = "") -> None:
         self.samples: list[Sample] = []
         self.faults: list[str] = []
         self.traffic = Traffic(site.instances, versions, site.weather, seed)
         self.purging = Purging(site.instances, versions, site.weather, seed)
         self._site = site
         self._seed = seed
+        self._only = only
 
     async def run(self, seconds: float) -> None:
         """For about so long. What is wrong is told to the weather."""
@@ -63,7 +64,7 @@ class Soak:
 
     async def _fail_until(self, end: float) -> None:
         weather, workers = self._site.weather, [each.workers for each in self._site.instances]
-        for planned in plan(self._seed, workers):
+        for planned in plan(self._seed, workers, self._only):
             if monotonic() + planned.seconds > end:
                 return
             self.faults.append(" + ".join(each.name for each in planned.faults))
@@ -111,11 +112,11 @@ class Soak:
         return taken
 
 
-async def soak(seconds: float, seed: int, workers: list[int]) -> Result:
-    """Instances with so many workers each, for so many seconds."""
+async def soak(seconds: float, seed: int, workers: list[int], only: str = "") -> Result:
+    """Instances with so many workers each, for so many seconds; `only` faults with this in their name."""
     weather = Weather()
     async with _site(workers, seed, weather) as (site, versions):
-        it = Soak(site, versions, seed)
+        it = Soak(site, versions, seed, only)
         weather.tell(f"seed {seed}; instances on ports {[each.port for each in site.instances]}")
         try:
             await it.run(seconds)

@@ -243,14 +243,16 @@ class Planned:
     seed: int
 
 
-def plan(seed: int, workers: list[int]) -> Iterator[Planned]:
-    """The same for the same seed: every fault once in a random order, then all of them again in another one."""
+def plan(seed: int, workers: list[int], only: str = "") -> Iterator[Planned]:
+    """The same for the same seed: every fault once in a random order, then all of them again in another one; or `only`
+    those with this in their name, which are never none."""
     dice = Random(seed)
+    chosen = tuple(each for each in FAULTS if only in each.name)
     crews = [index for index, number in enumerate(workers) if number > 1]
     while True:
-        for first in dice.sample(FAULTS, len(FAULTS)):
-            others = [each for each in FAULTS if each.part != first.part]
-            second = (dice.choice(others),) if dice.random() < 0.4 else ()
+        for first in dice.sample(chosen, len(chosen)):
+            others = [each for each in chosen if each.part != first.part]
+            second = (dice.choice(others),) if others and dice.random() < 0.4 else ()
             faults = (first, *second)
             target = dice.randrange(len(workers))
             if any(each.name == "worker killed" for each in faults):
