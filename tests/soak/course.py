@@ -13,7 +13,7 @@ from aiohttp import web
 from tests.soak.api import Api
 from tests.soak.faults import REDIS_MEMORY, Site, failing, plan
 from tests.soak.fleet import fleet
-from tests.soak.gauges import Sample, as_data, leaked, plots, sample, table
+from tests.soak.gauges import QUIET, Sample, as_data, leaked, plots, sample, table
 from tests.soak.purging import Purging
 from tests.soak.traffic import Traffic
 from tests.soak.versions import Versions
@@ -23,7 +23,7 @@ from tests.support.origin import Origin
 from tests.support.redis_servers import redis_server
 
 EVERY = 5.0  # seconds between two looks at what an instance holds
-QUIET = 8.0  # seconds without a request: longer than timeouts.keep_alive and one sweep
+REST = 8.0  # seconds without a request: longer than timeouts.keep_alive and one sweep
 WARM_UP = 0.15  # of the time, at most a minute
 
 
@@ -55,7 +55,7 @@ class Soak:
                 await asyncio.sleep(min(60.0, seconds * WARM_UP))
             before = await self._quiet()
             async with self.traffic.running(), self.purging.running():
-                await self._fail_until(self._site.weather.begun + seconds - QUIET)
+                await self._fail_until(self._site.weather.begun + seconds - REST)
             await self.purging.settle()
             after = await self._quiet()
         for one, other in zip(before, after, strict=True):
@@ -78,8 +78,8 @@ class Soak:
 
     async def _quiet(self) -> list[Sample]:
         """What each instance holds when nobody has asked for a while."""
-        await asyncio.sleep(QUIET)
-        return [await self._look(index, "quiet") for index in range(len(self._site.instances))]
+        await asyncio.sleep(REST)
+        return [await self._look(index, QUIET) for index in range(len(self._site.instances))]
 
     @asynccontextmanager
     async def _measured(self) -> AsyncIterator[None]:

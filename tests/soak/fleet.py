@@ -25,9 +25,10 @@ from tests.support.process import Process, environment, session, write
 
 MEMORY = 2 << 20  # bytes: so little that what is asked for does not fit
 FILES = 16 << 20
+OBJECT = 4 << 20  # the largest answer that is kept on disk
 LIMITS: dict[str, Any] = {
     "memory": {"max_bytes": MEMORY, "max_object": 256 << 10},
-    "file": {"max_bytes": FILES, "max_object": 4 << 20},
+    "file": {"max_bytes": FILES, "max_object": OBJECT},
     "limits": {"body": 8 << 20},
     "timeouts": {"keep_alive": 5},
     "cache": {"cleanup_interval": 5},

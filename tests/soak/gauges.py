@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.soak.fleet import FILES, MEMORY, Instance
+from tests.soak.fleet import FILES, MEMORY, OBJECT, Instance
 
 MIB = 1 << 20
 RSS_SHARE, RSS_MORE = 1.25, 24 * MIB  # what an instance may hold more when it is quiet again, by share and by process
 DESCRIPTORS_MORE = 16  # in each process: connections to the upstream and to Redis come and go
-SPOOLS = FILES // 4  # what is being written may lie beside the records
+WRITTEN = FILES // 4 + OBJECT  # may lie beside the records: what is being written, and what leaves for it right after
+QUIET = "quiet"  # the weather when nobody asks: nothing is being written
 LOOKS = 3  # at the directory: what is renamed, or leaves for another, while one looks is seen twice
 ROWS, WIDTH = 24, 60  # of the table and the plot
 BARS = " ▁▂▃▄▅▆▇█"
@@ -53,13 +54,17 @@ async def sample(instance: Instance, at: float, weather: str) -> tuple[Sample, l
         requests=stats["requests"],
         weather=weather,
     )
-    return taken, _beyond(taken)
+    return taken, _beyond(taken, sum(stats["verdicts"].values()))
 
 
-def _beyond(taken: Sample) -> list[str]:
-    bounds = (("memory", taken.memory, MEMORY), ("files", taken.files, FILES), ("disk", taken.disk, FILES + SPOOLS))
-    who = f"instance {taken.instance}"
-    return [f"{who}: {name} holds {size}, its bound is {bound}" for name, size, bound in bounds if size > bound]
+def _beyond(taken: Sample, verdicts: int) -> list[str]:
+    quiet, who = taken.weather == QUIET, f"instance {taken.instance}"
+    disk = FILES if quiet else FILES + WRITTEN
+    bounds = (("memory", taken.memory, MEMORY), ("files", taken.files, FILES), ("disk", taken.disk, disk))
+    found = [f"{who}: {name} holds {size}, its bound is {bound}" for name, size, bound in bounds if size > bound]
+    if quiet and verdicts != taken.requests:
+        found.append(f"{who}: {verdicts} verdicts for {taken.requests} requests")
+    return found
 
 
 def leaked(before: Sample, after: Sample) -> list[str]:
