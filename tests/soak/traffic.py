@@ -3,6 +3,7 @@ uploads, websockets. Each judges what it gets."""
 
 import asyncio
 import hashlib
+import io
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -154,7 +155,8 @@ class Traffic:
 
     async def _upload(self, asking: aiohttp.ClientSession, instance: Instance) -> str | None:
         data = self._random.randbytes(self._random.randrange(3_000_000))
-        async with asking.put(_url(instance, "/upload/a"), data=data) as answer:
+        sent = self._random.choice((io.BytesIO, _pieces))(data)  # with its length, or chunked
+        async with asking.put(_url(instance, "/upload/a"), data=sent) as answer:
             body = await answer.read()
             if failed := self._count("upload", answer):
                 return failed
@@ -184,6 +186,11 @@ def session(fields: Mapping[str, str] | None = None) -> aiohttp.ClientSession:
         timeout=aiohttp.ClientTimeout(total=PATIENCE),
         headers={"Host": HOST, **(fields or {})},
     )
+
+
+async def _pieces(data: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), 50_000):
+        yield data[start : start + 50_000]
 
 
 def _url(instance: Instance, path: str) -> str:
