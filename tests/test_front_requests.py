@@ -159,6 +159,17 @@ async def test_a_slow_head_is_cut_on_a_kept_connection_too() -> None:
         assert ((await client.response()).status, d.counters.requests) == (408, 1)
 
 
+@pytest.mark.parametrize("kept", [False, True])
+async def test_a_head_that_has_begun_is_no_idle_connection(kept: bool) -> None:
+    """However little of the idle time is left: it is cut by the deadline of heads, and told so."""
+    limits = Limits(head=0.2, keep_alive=0.1)
+    async with door(lambda request: reply(b"ok"), limits=limits) as d, raw(d.port) as client:
+        if kept:
+            await client.get("/")
+        await client.send(b"GET / HTT")
+        assert ((await client.response()).status, await client.closed()) == (408, "fin")
+
+
 async def test_who_sends_nothing_is_closed_without_a_word() -> None:
     async with door(lambda request: reply(b"ok"), limits=Limits(head=0.05)) as d, raw(d.port) as client:
         assert (await client.closed(), d.counters.malformed) == ("fin", 0)

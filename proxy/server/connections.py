@@ -159,6 +159,13 @@ class Connection(RequestHandler):
         """Whether all that came ends with a last chunk that no trailers follow, of the request under way."""
         return self._latest == _BARE_END and not self._messages
 
+    def _process_keepalive(self) -> None:
+        # aiohttp's idle timer: a head that has begun is no idleness, and has a deadline of its own.
+        if self.partial:
+            self._keepalive_handle = None
+        else:
+            super()._process_keepalive()
+
     def waits_for_head_since(self) -> float | None:
         """The loop's time since when a head is due, None when none is."""
         idle = self._waiter is not None and not self._waiter.done()
