@@ -51,7 +51,8 @@ def test_what_is_for_this_connection_stays_behind(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-Prefix",
-     "X-Real-IP", "X-Original-URL", "X-Rewrite-URL", "X-Host", "Front-End-Https", "True-Client-IP", "SCRIPT_NAME"],
+     "X-Real-IP", "X-Original-URL", "X-Rewrite-URL", "X-Host", "Front-End-Https", "True-Client-IP", "SCRIPT_NAME",
+     "X-Forwarded", "X-Forwarded-Whatever", "X_Forwarded_User", "X-Forwarded_By", "Proxy", "X-Original-Method"],
 )  # fmt: skip
 def test_claims_of_the_client_never_pass(name: str) -> None:
     assert "evil" not in repr(sent((name, "evil")))
@@ -99,6 +100,11 @@ def test_a_host_that_is_not_keyed_is_not_told() -> None:
 
 
 def test_a_claim_that_is_keyed_passes() -> None:
+    rule = Rule(key=KeySpec(headers=("x-forwarded-user",)))
+    assert sent(("X-Forwarded-User", "ann"), ("X_Forwarded_User", "bob"), rule=rule).lines("x-forwarded-user") == (
+        "ann",
+    )
+    assert "bob" not in repr(sent(("X_Forwarded_User", "bob"), rule=rule))
     assert sent(("X-Real-IP", "1"), rule=Rule(key=KeySpec(headers=("x-real-ip",)))).get("x-real-ip") == "1"
     assert sent(("X-Original-URL", "/a"), rule=Rule(request_headers=(("x-original-url", "*"),))).get("x-original-url")
     made = sent(("X-Forwarded-Host", "evil"), rule=Rule(key=KeySpec(headers=("x-forwarded-host",))))
@@ -165,6 +171,17 @@ def test_what_connection_names_is_gone_for_everybody_past_the_door() -> None:
     plain = Fields.of(("Connection", "Keep-Alive"), ("X", "1"))
     assert received(plain) is plain
     assert received(Fields()) == Fields()
+
+
+def test_what_tells_who_asks_is_never_taken_off_by_who_asks() -> None:
+    """Else a stranger whom a proxy lets in with a Connection of his own would seem to come from next to us; and what
+    is keyed is sent."""
+    witnesses = ("Via", "X-Forwarded-For", "x-forwarded-other", "Forwarded", "X-Real-IP", "Origin")
+    for name in witnesses:
+        asked = Fields.of(("Connection", f"close, {name}, X-Named"), (name, "1"), ("X-Named", "1"))
+        assert names(received(asked)) == ["connection", name.lower()]
+    rule = Rule(key=KeySpec(headers=("x-forwarded-other",)))
+    assert sent(("Connection", "X-Forwarded-Other"), ("X-Forwarded-Other", "1"), rule=rule).get("x-forwarded-other")
 
 
 @pytest.mark.parametrize(

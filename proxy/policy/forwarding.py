@@ -3,7 +3,7 @@ is said by us (RFC 9110 7.6).
 
 End-to-end fields pass byte for byte and in order. A client's own X-Forwarded-*, Forwarded and the like never pass:
 they are not in the key, and origins believe them. The same goes for their spelling with "_", which CGI and its heirs
-read as "-" (RFC 3875 4.1.18).
+read as "-" (RFC 3875 4.1.18). Nor can a client have them taken off before we have read them ourselves.
 """
 
 from collections.abc import Iterator
@@ -49,32 +49,38 @@ _FOR_ALL = frozenset(
 )
 # What Connection may name without taking away what was meant for the origin, or what the door still has to read.
 _OPTIONS = _HOP | _FRAMING
+# Who asks, and by which way: a proxy may pass on a Connection that is not its own, and with "Connection: Via" or
+# "X-Forwarded-For" strangers would seem to come from next to us. Whatever begins with _FORWARDED is meant too.
+_WITNESSES = frozenset({"forwarded", "origin", "via", "x-real-ip"})
+_FORWARDED = "x-forwarded-"
 
 # Made by us.
 _MADE = frozenset({"forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"})
-# Where a request came from or was meant for, in words that only a proxy may use. A rule that names one in its key
-# has it passed on.
+# Where a request came from or was meant for, in words that only a proxy may use, as all of X-Forwarded-*; and Proxy,
+# which CGI makes HTTP_PROXY. A rule that names one in its key has it passed on.
 _CLAIMS = frozenset(
     {
+        "cf-connecting-ip",
+        "client-ip",
+        "fastly-client-ip",
+        "forwarded-for",
         "front-end-https",
         "path-info",
+        "proxy",
         "script-name",
         "true-client-ip",
         "x-client-ip",
         "x-cluster-client-ip",
-        "x-forwarded-path",
-        "x-forwarded-port",
-        "x-forwarded-prefix",
-        "x-forwarded-protocol",
-        "x-forwarded-scheme",
-        "x-forwarded-server",
-        "x-forwarded-ssl",
-        "x-forwarded-uri",
+        "x-forwarded",
         "x-host",
+        "x-host-override",
         "x-http-host-override",
         "x-original-host",
+        "x-original-method",
+        "x-original-uri",
         "x-original-url",
         "x-real-ip",
+        "x-rewrite-uri",
         "x-rewrite-url",
         "x-url-scheme",
     }
@@ -104,11 +110,12 @@ _NOT_ASKED = _HOP | _FRAMING | _MADE | _CLAIMS
 
 def received(fields: Fields) -> Fields:
     """A request's fields as everybody past the door sees them: without those that its Connection names (RFC 9110
-    7.6.1), so that nothing is matched or keyed by a field that will not be sent. Hop-by-hop fields stay."""
+    7.6.1), so that nothing is matched or keyed by a field that will not be sent. Hop-by-hop fields stay, and what tells
+    who asks."""
     value = fields.get("connection")
     if value is None or value.lower() in ("keep-alive", "close"):
         return fields
-    return fields.without(_nominated(value) - _OPTIONS)
+    return fields.without(_taken_off(value) - _OPTIONS)
 
 
 def outgoing(
@@ -129,12 +136,14 @@ def outgoing(
     rule = rule or _NO_RULE
     said = (*added, *extra)
     names = tuple(name.lower() for name, _ in said)
-    gone, shadowed = _left_out(rule.key.headers, rule.request_headers, names, drop)
-    nominated = _nominated(request.fields.get("connection"))
+    keyed, gone, shadowed = _left_out(rule.key.headers, rule.request_headers, names, drop)
+    nominated = _taken_off(request.fields.get("connection"))
     kept = []
     for pair in request.fields.pairs:
         name = lower_name(pair[0])
-        if name not in gone and name not in nominated and not ("_" in name and name.replace("_", "-") in shadowed):
+        meant = name.replace("_", "-")
+        claimed = meant.startswith(_FORWARDED) and name not in keyed
+        if not (claimed or name in gone or name in nominated or (meant != name and meant in shadowed)):
             kept.append(pair)
     made = [pair for pair in _made(request, rule, forward_client_ip) if pair[0].lower() not in names]
     whole = Fields((*kept, *Fields.of(("Via", f"{request.version} {via_name}"), *made, *said).pairs))
@@ -198,6 +207,12 @@ def _stripped(strip_prefix: str, target: str) -> str:
     return target
 
 
+def _taken_off(value: str | None) -> frozenset[str]:
+    """Which of a request's fields its Connection takes off."""
+    names = _nominated(value) - _WITNESSES
+    return frozenset(name for name in names if not name.startswith(_FORWARDED)) if names else names
+
+
 def _nominated(value: str | None) -> frozenset[str]:
     if value is None:
         return frozenset()
@@ -207,11 +222,11 @@ def _nominated(value: str | None) -> frozenset[str]:
 @lru_cache(maxsize=1024)
 def _left_out(
     key: tuple[str, ...], conditions: Pairs, said: tuple[str, ...], drop: frozenset[str]
-) -> tuple[frozenset[str], frozenset[str]]:
-    """The client's fields that do not pass, and those that do not when they are spelled with "_"."""
+) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """What is in the key, the client's fields that do not pass, and those that do not when spelled with "_"."""
     keyed = frozenset(key).union(name for name, _ in conditions)
     gone = (_NOT_ASKED - (_CLAIMS & keyed)).union(said, drop)
-    return gone, gone.union(_CHOOSING, keyed)
+    return keyed, gone, gone.union(_CHOOSING, keyed)
 
 
 def _made(request: Request, rule: Rule, forward_client_ip: bool) -> Iterator[tuple[str, str]]:
