@@ -80,9 +80,11 @@ def rule_ttl(rule: Rule, status: int) -> float | None:
 
 def may_guess(status: int, rule: Rule, said: Directives) -> bool:
     """Whether an answer that says nothing of its freshness may be kept at all (RFC 9111 3, 4.2.2). A rule narrows it
-    to the statuses that it names."""
-    known = status in HEURISTIC_STATUSES or said.public
-    return known and (rule.mode is Mode.ORIGIN or status in rule.statuses)
+    to the statuses that it names. An error nobody has a word for is not guessed at: it would be kept for everybody,
+    and may have been drawn by one odd request."""
+    if rule.mode is not Mode.ORIGIN and status not in rule.statuses:
+        return False
+    return said.public or (status in HEURISTIC_STATUSES and (status < 400 or rule.mode is not Mode.ORIGIN))
 
 
 def _explicit(said: Directives, fields: Fields, received_at: float) -> tuple[float | None, Source]:
