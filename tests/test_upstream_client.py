@@ -213,6 +213,18 @@ async def test_a_connection_with_anything_left_in_it_is_not_used_again(
     assert origin.connections == 2
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
+async def test_content_that_nobody_expects_is_the_last_on_its_connection(
+    origin: Origin, client: OriginClient, method: str
+) -> None:
+    """A server that ignores it takes it for the next request, and somebody else would get the answer to that."""
+    for path in ("/a", "/b"):
+        origin.answer(path, body=b"x")
+    await read(await client.fetch(get("/a", method=method, body=upload(b"GET /b HTTP/1.1\r\n", length=17))))
+    await read(await client.fetch(get("/b")))
+    assert origin.connections == 2
+
+
 @pytest.mark.parametrize("late", [b"HTTP/1.1 2", b"\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad"])
 async def test_bytes_that_come_late_to_an_idle_connection_end_it(
     origin: Origin, client: OriginClient, late: bytes

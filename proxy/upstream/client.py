@@ -20,7 +20,7 @@ from proxy.upstream.connection import Connection
 from proxy.upstream.dial import Dialer
 from proxy.upstream.exchange import StreamedAnswer, ask
 from proxy.upstream.protocol import Call, Informational
-from proxy.upstream.wire import request_head, resendable
+from proxy.upstream.wire import misreadable, request_head, resendable
 
 KEEP_ALIVE = 15.0  # seconds that a connection is kept for the next call
 # Origins close idle connections after some seconds (gunicorn 2, Node and uvicorn 5). A call that may not be sent twice
@@ -115,7 +115,7 @@ class OriginClient:
         except BaseException:
             self._busy.discard(connection)
             raise
-        answer.when_ended(partial(self._release, connection))
+        answer.when_ended(partial(self._release, connection, not misreadable(call)))
         answer.settle()
         return answer
 
@@ -145,9 +145,10 @@ class OriginClient:
                 return connection
         return None
 
-    def _release(self, connection: Connection, failure: UpstreamError | None) -> None:
+    def _release(self, connection: Connection, again: bool, failure: UpstreamError | None) -> None:
         self._busy.discard(connection)
-        if self._closed or failure is not None or not connection.reusable or len(self._idle) >= self._max:
+        kept = again and failure is None and connection.reusable
+        if self._closed or not kept or len(self._idle) >= self._max:
             connection.end()
             return
         connection.park()

@@ -12,6 +12,7 @@ _TARGET = re.compile(r"[!-~]+")
 # Framing and Host are made here, whatever the call holds: a message has one of each (RFC 9112 6.3, 3.2).
 OURS = frozenset({"host", "content-length", "transfer-encoding"})
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 9.2.2
+_WANT_NOTHING = frozenset({"GET", "HEAD", "DELETE"})  # RFC 9110 9.3: content here has no generally defined semantics
 _WANT_LENGTH = frozenset({"POST", "PUT", "PATCH"})  # RFC 9110 8.6: a length of 0 is said for these
 
 
@@ -43,6 +44,12 @@ def request_head(call: Call, authority: str, extra: tuple[Pair, ...] = ()) -> by
 def resendable(call: Call) -> bool:
     """Whether the call may be sent a second time when nothing is known of the first (RFC 9110 9.2.2)."""
     return call.method in IDEMPOTENT and (call.body is None or call.body.replayable)
+
+
+def misreadable(call: Call) -> bool:
+    """Whether some server would take the content for the next request, since it expects none here (RFC 9110 9.3.1,
+    9.3.2, 9.3.5): what it answers to that would answer somebody else."""
+    return call.body is not None and call.method in _WANT_NOTHING
 
 
 def framing(method: str, status: int, version: str, fields: Fields) -> Framing:
