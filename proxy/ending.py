@@ -26,6 +26,7 @@ class Ending:
         table: Callable[[], RuleTable],
         clock: Callable[[], float],
         on_purge: Callable[[Purge], None],
+        receipt_life: float,
     ) -> None:
         self._tiers = tiers
         self._table = table
@@ -38,6 +39,7 @@ class Ending:
             scan_memory=lambda: [slot.entry for slot in memory.slots()] if memory is not None else [],
             on_purge=on_purge,
             others=place.others,
+            receipt_life=receipt_life,
         )
 
     async def invalidate(

@@ -56,6 +56,7 @@ from proxy.upstream.breaker import Change, State
 _log = logging.getLogger("cachegate")
 
 LOOK = 0.1  # seconds that a page waits for a new count of what is in Redis
+FETCHES = 5.0  # seconds that fetches whose clients have their answers, or are gone, get to end with us
 
 
 class Gateway:
@@ -108,6 +109,7 @@ class Gateway:
             lambda: self.pipeline.table,
             self._clock,
             lambda purge: self.counters.purged(purge.kind.value),
+            settings.admin.receipts,
         )
         uncacheable: Lately[Why] = Lately(settings.flight.uncacheable, self._clock)
         watch = self.counters.upstream
@@ -229,12 +231,12 @@ class Gateway:
         self._sweeper = asyncio.create_task(self._sweep_for_ever(), name="sweep")
         self.readiness.started = True
 
-    async def close(self) -> None:
-        """Let fetches end for a moment, then close everything."""
+    async def close(self, *, at_once: bool = False) -> None:
+        """Let fetches end for a moment, unless it is to be `at_once`, then close everything."""
         if self._sweeper is not None:
             await end([self._sweeper])
         await self._place.close()
-        await self.tasks.close()
+        await self.tasks.close(0.0 if at_once else FETCHES)
         await self.tiers.close()
         await self.routes.close()
         await self._place.end()

@@ -24,7 +24,6 @@ SLICE = 0.005  # of it, after which other work gets its turn
 DROP_LIMIT = 1.0  # seconds that a receipt waits for deletes
 SAMPLE = 20
 RECEIPTS = 1000
-RECEIPT_LIFE = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,7 @@ class Purger:
 
     `memory` gives the entries of the memory tier, safe to iterate across awaits; `drop` deletes what urls or keys
     name, in every tier, as far as it can; `on_purge` hears of every record once it holds. `others`: None when no
-    instance shares the journal.
+    instance shares the journal. Receipts are kept for `receipt_life` seconds, RECEIPTS at most.
     """
 
     def __init__(
@@ -126,6 +125,7 @@ class Purger:
         on_purge: Callable[[Purge], None] = lambda purge: None,
         others: Others | None = None,
         ticks: Callable[[], float] = time.monotonic,
+        receipt_life: float = 3600.0,
     ) -> None:
         self._log = log
         self._clock = clock
@@ -135,6 +135,7 @@ class Purger:
         self._on_purge = on_purge
         self._others = others
         self._ticks = ticks
+        self._receipt_life = receipt_life
         self.everywhere: Callable[[Counting], Awaitable[Count]] = self.count  # with several workers: in all of them
         self._receipts: OrderedDict[str, tuple[float, Receipt]] = OrderedDict()
 
@@ -164,7 +165,7 @@ class Purger:
         return tuple(each.number for each in applied)
 
     async def receipt(self, id: str) -> Receipt | None:
-        """A receipt again, for RECEIPT_LIFE seconds."""
+        """A receipt again, as long as it is kept."""
         self._forget_old_receipts()
         kept = self._receipts.get(id)
         if kept is None:
@@ -249,6 +250,6 @@ class Purger:
         now = self._ticks()
         while self._receipts:
             kept_at, _ = next(iter(self._receipts.values()))
-            if len(self._receipts) <= RECEIPTS and now - kept_at < RECEIPT_LIFE:
+            if len(self._receipts) <= RECEIPTS and now - kept_at < self._receipt_life:
                 return
             self._receipts.popitem(last=False)

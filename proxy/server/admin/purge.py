@@ -60,7 +60,7 @@ def purge_pages(purges: Purges, find: Find, inventory: Inventory, clear: Clear) 
     async def receipt(ask: Ask) -> Reply:
         found = await find(ask.name)
         if found is None:
-            raise AdminError(404, "no-such-purge", "There is no receipt of this id; they are kept for an hour.")
+            raise AdminError(404, "no-such-purge", "There is no receipt of this id; they are kept for a while only.")
         return json_reply(found.to_json())
 
     def clearing(path: str, tier: Tier | None) -> Page:
