@@ -44,7 +44,7 @@ class Tasks:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._on_error(task.get_name(), error)
 
-    async def close(self, grace: float = 5.0) -> None:
+    async def close(self, grace: float) -> None:
         """Let what runs end for `grace` seconds, then cancel it."""
         self._closed = True
         if self._running:

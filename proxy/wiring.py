@@ -78,12 +78,12 @@ async def serve(loaded: Loaded, *, reload: Callable[[], Loaded], allow_python_pa
         _warn(loaded)
         if settings.listen.workers > 1:
             return await _parent(loaded, again, public, admin)
-        gateway = Gateway(loaded, source=again, access=writer)
+        gateway, signals = Gateway(loaded, source=again, access=writer), Signals()
         await gateway.start()
         try:
-            return await _run(gateway, public, admin, loaded.file)
+            return await _run(gateway, public, admin, loaded.file, signals)
         finally:
-            await gateway.close()
+            await gateway.close(at_once=signals.at_once.is_set())
     finally:
         writer.close()
 
@@ -199,9 +199,9 @@ async def _work(seat: Seat) -> int:
             gateway.configuration.take(live)
         await gateway.start()
         try:
-            return await _run(gateway, seat.public, seat.admin, None, member)
+            return await _run(gateway, seat.public, seat.admin, None, member.orders, member)
         finally:
-            await gateway.close()
+            await gateway.close(at_once=member.orders.at_once.is_set())
     except ConfigError as error:
         member.unfit(error)
         return 2
@@ -221,7 +221,12 @@ def _announce(settings: Settings, public: Sequence[socket], token: AdminToken) -
 
 
 async def _run(
-    gateway: Gateway, public: Sequence[socket], admin: Sequence[socket], file: Path | None, member: Member | None = None
+    gateway: Gateway,
+    public: Sequence[socket],
+    admin: Sequence[socket],
+    file: Path | None,
+    signals: Signals,
+    member: Member | None = None,
 ) -> int:
     settings = gateway.settings
     limits = building.door_limits(settings, raise_nofile())
@@ -240,7 +245,7 @@ async def _run(
         front,
         desk,
         gateway.readiness,
-        Signals() if member is None else member.orders,
+        signals,
         Drain(settings.listen.drain_delay, settings.listen.drain),
         reload=gateway.configuration.reload,
         watched=file,

@@ -19,6 +19,7 @@ import pytest
 import trustme
 
 from proxy.errors import ConfigError, Problem
+from proxy.gateway import Gateway
 from proxy.message import Reply, Request
 from proxy.observe.counters import Counters
 from proxy.server.admin.pages import Pages
@@ -30,7 +31,9 @@ from proxy.server.connections import Gate, Limits
 from proxy.server.front import Doorway, Front
 from proxy.server.lifecycle import Drain, Port, Signals, serve
 from proxy.server.listening import ServerTls, bind, check_parser, raise_nofile, urls
+from proxy.settings import settings_from
 from tests.support.door import Answer, NoPages, Scripted, reply
+from tests.support.gateway import settings
 from tests.support.rawtcp import Broken, raw
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -188,6 +191,22 @@ async def test_a_second_signal_ends_at_once() -> None:
             await asyncio.sleep(0)
         os.kill(os.getpid(), signal.SIGTERM)
         assert await run.ended() == 0
+
+
+async def test_who_is_told_again_waits_for_no_fetch(tmp_path: Path) -> None:
+    done = []
+
+    async def fetch() -> None:
+        await asyncio.sleep(0.1)
+        done.append(1)
+
+    for at_once in (False, True):
+        gateway = Gateway(settings_from(settings("http://127.0.0.1:9", tmp_path)))
+        await gateway.start()
+        gateway.tasks.spawn(fetch())
+        await asyncio.sleep(0)
+        await gateway.close(at_once=at_once)
+    assert done == [1]
 
 
 async def endless(request: Request) -> Reply:

@@ -14,7 +14,7 @@ async def test_errors_are_told_and_work_beyond_the_bound_is_refused() -> None:
 
     assert tasks.spawn(fail(), "one")
     assert not tasks.spawn(fail(), "two")
-    await tasks.close()
+    await tasks.close(1.0)
     assert told == [("one", "broken")]
     assert len(tasks) == 0
 
