@@ -38,6 +38,11 @@ class Boundary:
         else:
             self._within_body(data, body)
 
+    @property
+    def begun(self) -> bool:
+        """Whether some of a head has come."""
+        return bool(self._head)
+
     def _after_head(self, data: bytes, body: Content, length: int | None) -> None:
         _, end, rest = self._read(data).partition(_END)
         if not end:

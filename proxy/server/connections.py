@@ -168,8 +168,11 @@ class Connection(RequestHandler):
 
     def waits_for_head_since(self) -> float | None:
         """The loop's time since when a head is due, None when none is."""
-        idle = self._waiter is not None and not self._waiter.done()
-        return self.head_since if idle else None
+        if self._waiter is None or self._waiter.done():
+            return None
+        if self.head_since is None and self._boundary.begun:  # it came together with the request before
+            self.head_since, self.partial = self._loop.time(), True
+        return self.head_since
 
     def handle_error(
         self,
