@@ -161,6 +161,7 @@ class Origin:
         self.instead: Callable[[Recorded], Said | None] = lambda request: None  # said in place of a script, if any
         self._tls = tls
         self._routes: dict[str, _Route] = {}
+        self._otherwise = _Script([_unscripted])
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -186,6 +187,13 @@ class Origin:
             return render(request, status, pairs, content, chunked=chunked, close=close)
 
         self._add(path, _Script([said, FIN] if close else [said], times=times))
+
+    def otherwise(self, headers: Headers, body: Callable[[Recorded], bytes]) -> None:
+        """Answer so whatever is not scripted, instead of 404."""
+        pairs = tuple(headers)
+        self._otherwise = _Script(
+            [lambda request: render(request, 200, pairs, body(request), chunked=False, close=False)]
+        )
 
     def script(self, path: str, *steps: Step, early: bool = False, times: int | None = None) -> None:
         """Do these steps for `path`: bytes are sent as they are, a Gate is waited for, FIN, RST, STALL, READ_BODY,
@@ -300,7 +308,7 @@ class Origin:
         self._changed.set()
         route = self._routes.get(request.target) or self._routes.get(request.path) or _Route()
         instead = self.instead(request)
-        script = _Script([instead]) if instead is not None else route.next() or _Script([_unscripted])
+        script = _Script([instead]) if instead is not None else route.next() or self._otherwise
         if not script.early:
             await self._read_body(request, reader)
         if route.gate is not None:
