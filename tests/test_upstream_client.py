@@ -261,6 +261,22 @@ async def test_a_cancelled_fetch_ends_its_connection(origin: Origin, client: Ori
     assert client.in_use == 0
 
 
+async def test_what_lies_unread_in_an_idle_connection_answers_nothing(origin: Origin, client: OriginClient) -> None:
+    """Nobody has had the time to read it, and yet it is there."""
+    writers = []
+
+    async def keep(request: Recorded, reader: Reader, writer: Writer) -> None:
+        writers.append(writer)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na")
+
+    origin.script("/a", keep)
+    origin.answer("/b", body=b"b")
+    await read(await client.fetch(get("/a")))
+    writers[0].write(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
+    assert await read(await client.fetch(get("/b"))) == b"b"
+    assert origin.connections == 2
+
+
 async def test_idle_connections_are_ended_after_a_while(origin: Origin) -> None:
     client = OriginClient(origin.url, keep_alive=0.01)
     await read(await client.fetch(get("/")))

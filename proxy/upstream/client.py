@@ -141,8 +141,9 @@ class OriginClient:
                 self._idle[connection] = (since, expiry)
                 return None
             expiry.cancel()
-            if connection.alive:
+            if connection.quiet:
                 return connection
+            connection.end()
         return None
 
     def _release(self, connection: Connection, again: bool, failure: UpstreamError | None) -> None:

@@ -10,6 +10,7 @@ Rules of this file:
 """
 
 import asyncio
+import select
 import ssl
 from collections import deque
 from typing import cast
@@ -73,6 +74,16 @@ class Connection(asyncio.Protocol):
     @property
     def alive(self) -> bool:
         return not self._lost and self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def quiet(self) -> bool:
+        """Whether it is there and nothing lies in its socket: what came while it was idle, and was not read yet, would
+        be taken for the answer to what is asked next (RFC 9112 9.2)."""
+        if not self.alive or self._transport is None:
+            return False
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket"), select.POLLIN)
+        return not poll.poll(0)
 
     @property
     def reusable(self) -> bool:
