@@ -107,7 +107,7 @@ async def test_strangers_see_no_admin_page(token: str) -> None:
             for fields in STRANGERS:
                 if token == "none" and fields[-1].startswith("Authorization"):
                     continue
-                for method in ("GET", "HEAD", "POST", "DELETE", "PURGE"):
+                for method in ("GET", "POST", "PURGE"):
                     async with raw(gateway.port) as client:
                         await client.send("\r\n".join([f"{method} {page} HTTP/1.1", *fields, "", ""]).encode())
                         try:

@@ -63,12 +63,12 @@ async def test_every_answer_is_for_who_asked() -> None:
                     except Broken:
                         got[f"m{number}"] = b""
 
-        await asyncio.gather(*(client(range(start, start + 40)) for start in range(0, 640, 40)))
+        await asyncio.gather(*(client(range(start, start + 40)) for start in range(0, 320, 40)))
     wrong = [
         (mark, said)
         for mark, said in got.items()
         if set(re.findall(rb"X-Mark: (\w+)|<(\w[\w ]*)>", said)) - {(mark.encode(), b""), (b"", mark.encode())}
     ]
     assert wrong == []
-    assert sum(b"<" in said for said in got.values()) > 200
-    assert origin.connections < 640  # and connections were used again
+    assert sum(b"<" in said for said in got.values()) > 100
+    assert origin.connections < 320  # and connections were used again

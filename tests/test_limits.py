@@ -82,6 +82,8 @@ async def test_what_a_client_may_send() -> None:
         told = await asyncio.gather(*(said(gateway.port, sent) for _, sent, _ in DOOR))
         wrong = [(name, sent[:40], got) for (name, sent, due), got in zip(DOOR, told, strict=True) if got != due]
         assert wrong == []
+        await slow_reader(gateway, origin)
+        await slow_sender(gateway)
 
 
 async def said(port: int, sent: bytes) -> list[int]:
@@ -94,44 +96,58 @@ async def said(port: int, sent: bytes) -> list[int]:
         return [int(status) for status in re.findall(rb"^HTTP/1\.1 (\d+) ", text, re.MULTILINE)]
 
 
-async def test_how_slow_a_client_may_be() -> None:
-    """timeouts.body_idle also wants 1 kB/s on the whole; timeouts.send_idle ends who takes nothing."""
+async def slow_sender(gateway: Process) -> None:
+    """timeouts.body_idle also wants 1 kB/s on the whole."""
+    async with raw(gateway.port) as client:
+        await client.send(length(1000, 0))
+        for _ in range(1000):
+            if client.received:
+                break
+            with suppress(ConnectionError):
+                await client.send(b"x")
+            await asyncio.sleep(0.05)
+        assert (await client.response()).status == 408
+
+
+async def slow_reader(gateway: Process, origin: Origin) -> None:
+    """timeouts.send_idle ends who takes nothing."""
 
     async def endless(request: Recorded, reader: Reader, writer: Writer) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nTransfer-Encoding: chunked\r\n\r\n")
-        while True:
-            writer.write(b"10000\r\n" + bytes(65536) + b"\r\n")
-            await writer.drain()
+        try:
+            while True:
+                writer.write(b"10000\r\n" + bytes(65536) + b"\r\n")
+                await writer.drain()
+        finally:
+            left.set()
 
-    async with Origin() as origin, serving(origin, SMALL | {"limits": {}}) as gateway:
-        async with raw(gateway.port) as client:
-            await client.send(length(1000, 0))
-            for _ in range(1000):
-                if client.received:
-                    break
-                with suppress(ConnectionError):
-                    await client.send(b"x")
-                await asyncio.sleep(0.05)
-            assert (await client.response()).status == 408
-        origin.script("/endless", endless)
-        async with raw(gateway.port) as client:
-            client.writer.transport.pause_reading()  # type: ignore[attr-defined]
-            await client.send(b"GET /endless HTTP/1.1\r\n" + HOST + b"\r\n")
-            await origin.arrived("/endless")
-            await origin.until(lambda: origin.open == 0)
-            client.writer.transport.resume_reading()  # type: ignore[attr-defined]
-            assert (await client.response()).complete is False
+    left = asyncio.Event()
+    origin.script("/endless", endless)
+    async with raw(gateway.port) as client:
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await client.send(b"GET /endless HTTP/1.1\r\n" + HOST + b"\r\n")
+        async with asyncio.timeout(20):
+            await left.wait()
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert (await client.response()).complete is False
 
 
-async def test_how_many_clients_there_may_be() -> None:
-    """limits.connections"""
-    async with Origin() as origin, serving(origin, {"limits": {"connections": 4}}) as gateway:
+async def test_how_many_clients_there_may_be_and_how_long_a_drain_may_take() -> None:
+    """limits.connections, listen.drain"""
+    small = {"limits": {"connections": 4}, "listen": {"drain": 0.2}}
+    async with Origin() as origin, serving(origin, small) as gateway:
         async with AsyncExitStack() as stack:
             clients = [await stack.enter_async_context(raw(gateway.port)) for _ in range(5)]
             refused = await clients[-1].response()
             assert (refused.status, refused.header("retry-after"), refused.header("connection")) == (503, "1", "close")
             assert (await clients[0].get("/")).status == 404
         await free(gateway)
+        async with raw(gateway.port) as client:
+            origin.script("/a", HALF, STALL)
+            await client.send(b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n")
+            await client.reader.readuntil(b"half")
+            assert (await gateway.stop(), await client.closed()) == (0, "rst")
+            assert "requests were still under way after 0.2 s" in gateway.log
 
 
 async def free(gateway: Process) -> None:
@@ -352,16 +368,6 @@ async def test_how_much_of_the_purges_is_remembered(origin: Origin) -> None:
         async with asyncio.timeout(20):
             while (await gateway.admin("GET", f"/purges/{receipt}")).status != 404:
                 await asyncio.sleep(0.01)
-
-
-async def test_how_long_a_drain_may_take(origin: Origin) -> None:
-    """listen.drain"""
-    async with serving(origin, {"listen": {"drain": 0.2}}) as gateway, raw(gateway.port) as client:
-        origin.script("/a", HALF, STALL)
-        await client.send(b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n")
-        await client.reader.readuntil(b"half")
-        assert (await gateway.stop(), await client.closed()) == (0, "rst")
-        assert "requests were still under way after 0.2 s" in gateway.log
 
 
 # -- all of them -------------------------------------------------------------------------------------------------------
