@@ -15,6 +15,7 @@ from tests.support.rawtcp import Broken, RawAnswer, raw
 from tests.support.redis_servers import redis_server
 
 FRESH = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n"
+PATIENT = {"consecutive": 10**6, "min_requests": 10**6}  # the breaker is not what holds back the parts
 WIRES = {
     "length": FRESH + b"Content-Length: 6\r\n\r\nsecret",
     "chunked": FRESH + b"Transfer-Encoding: chunked\r\n\r\n3;x\r\nsec\r\n3\r\nret\r\n0\r\nT: 1\r\n\r\n",
@@ -30,7 +31,7 @@ ASKED = {
 @asynccontextmanager
 async def gateway_and_tiers(origin: Origin, directory: Path) -> AsyncIterator[tuple[Client, redis.asyncio.Redis]]:
     async with redis_server() as server, redis.asyncio.from_url(server.url) as beside:
-        upstream = {"retries": 0, "url": origin.url}
+        upstream = {"retries": 0, "url": origin.url, "breaker": PATIENT}
         settings = {"redis": {"url": server.url}, "upstream": upstream}
         async with running(origin, settings, directory=directory) as gateway:
             async with asyncio.timeout(20):

@@ -1,4 +1,4 @@
-"""docs/rows.md names tests that exist, and speaks of every row that is due."""
+"""docs/rows.md and SECURITY.md name tests that exist, and speak of every row and promise that is due."""
 
 import re
 from pathlib import Path
@@ -35,6 +35,12 @@ def test_every_test_that_is_named_exists() -> None:
 def test_no_row_is_without_a_test_or_a_word_on_why() -> None:
     lines = [line for line in TABLE.splitlines() if re.match(r"\| \d+ \|", line)]
     assert [line for line in lines if not (re.search(r"`\w+\.\w+`", line) or "Not yet" in line)] == []
+
+
+def test_every_promise_names_modules_that_exist() -> None:
+    text = (ROOT / "SECURITY.md").read_text()
+    assert re.findall(r"^\| (\d+) \|.*`tests/", text, re.MULTILINE) == [str(number) for number in range(1, 13)]
+    assert [name for name in re.findall(r"`(tests/\w+\.py)`", text) if not (ROOT / name).exists()] == []
 
 
 def exists(file: Path, name: str) -> bool:
