@@ -1,5 +1,7 @@
 """What goes through and what stays behind: RFC 9110 7.6, 12.5.3, RFC 7239, invariant 6, http-caching "Fields"."""
 
+from dataclasses import replace
+
 import pytest
 
 from proxy.message import Fields
@@ -13,7 +15,7 @@ from proxy.policy.forwarding import (
     upstream_target,
 )
 from proxy.policy.vary import preferred_coding
-from proxy.rules import KeySpec, Rule
+from proxy.rules import KeySpec, Mode, Rule
 from tests.support.asking import ask
 
 
@@ -97,6 +99,17 @@ def test_a_host_that_is_not_keyed_is_not_told() -> None:
     fields = sent(("X-Forwarded-Host", "evil"), rule=Rule(key=KeySpec(host=False)))
     assert "x-forwarded-host" not in fields
     assert fields.get("forwarded") == "for=192.0.2.7;proto=http"
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+@pytest.mark.parametrize("mode", list(Mode))
+def test_a_trusted_proxy_may_say_more_where_nothing_is_kept(mode: Mode, trusted: bool) -> None:
+    """Who signs users in before us says who they are; on a cached route that is for the key to name."""
+    said = [(name, "ann") for name in ("X-Forwarded-User", "X_Forwarded_User", "X-Forwarded-For", "X-Real-IP")]
+    request = replace(ask("/", *said), trusted=trusted)
+    fields = outgoing(request, via_name="cachegate-1", rule=Rule(mode=mode))
+    believed = trusted and mode in (Mode.OFF, Mode.BYPASS)
+    assert [pair for pair in fields.pairs if b"ann" in pair[1]] == [(b"X-Forwarded-User", b"ann")] * believed
 
 
 def test_a_claim_that_is_keyed_passes() -> None:

@@ -13,7 +13,7 @@ from proxy.entry import Pairs
 from proxy.message import Fields, Head, Request, lower_name
 from proxy.policy.fields import delta_seconds
 from proxy.policy.paths import climbs
-from proxy.rules import Rule
+from proxy.rules import Mode, Rule
 
 # For one connection only, whether Connection names them or not (RFC 9110 7.6.1); trailers are not passed on either.
 _HOP = frozenset(
@@ -53,6 +53,7 @@ _OPTIONS = _HOP | _FRAMING
 # "X-Forwarded-For" strangers would seem to come from next to us. Whatever begins with _FORWARDED is meant too.
 _WITNESSES = frozenset({"forwarded", "origin", "via", "x-real-ip"})
 _FORWARDED = "x-forwarded-"
+_UNCACHED = frozenset({Mode.OFF, Mode.BYPASS})
 
 # Made by us.
 _MADE = frozenset({"forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"})
@@ -138,11 +139,12 @@ def outgoing(
     names = tuple(name.lower() for name, _ in said)
     keyed, gone, shadowed = _left_out(rule.key.headers, rule.request_headers, names, drop)
     nominated = _taken_off(request.fields.get("connection"))
+    believed = request.trusted and rule.mode in _UNCACHED  # nothing of the answer is for another
     kept = []
     for pair in request.fields.pairs:
         name = lower_name(pair[0])
         meant = name.replace("_", "-")
-        claimed = meant.startswith(_FORWARDED) and name not in keyed
+        claimed = meant.startswith(_FORWARDED) and name not in keyed and not (believed and meant == name)
         if not (claimed or name in gone or name in nominated or (meant != name and meant in shadowed)):
             kept.append(pair)
     made = [pair for pair in _made(request, rule, forward_client_ip) if pair[0].lower() not in names]
