@@ -10,7 +10,7 @@ from tests.support.gateway import running
 from tests.support.origin import Origin, Reader, Recorded, Writer
 from tests.support.rawtcp import Broken, raw
 
-HASTY = {"first_byte_timeout": 0.5, "read_timeout": 0.5}
+HASTY = {"first_byte_timeout": 0.2, "read_timeout": 0.2}
 PATIENT = {"consecutive": 10**6, "min_requests": 10**6}  # the breaker is not what keeps answers apart
 OTHERS = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nCache-Control: max-age=60\r\n\r\n<of another>"
 
