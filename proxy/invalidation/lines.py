@@ -92,12 +92,14 @@ def restore(data: bytes, records: int = 100_000) -> Kept | None:
         first, *rest = map(unline, lines)
         if first["journal"] != FORMAT:
             return None
+        if not all(type(first[name]) is int for name in ("epoch", "head", "floor")):
+            return None
         kept = Kept(Journal(first["epoch"], records, head=first["head"], floor=first["floor"]), Tie())
         latest = 0
         for content in rest:
             kept = changed(kept, content)
             for seq, _ in applied(content):
-                if seq < latest:
+                if type(seq) is not int or seq < latest:
                     return None
                 latest = seq
     except (ValueError, KeyError, TypeError, IndexError):

@@ -185,7 +185,7 @@ def _entry(facts: Any, fence: int, body: Body) -> Entry:
     return Entry(
         hash=parts.digest(),
         parts=parts,
-        status=int(status),
+        status=_whole(status),
         phrase=_text(phrase),
         fields=Fields.of(*_pairs(facts["fields"])),
         requested_at=float(requested_at),
@@ -195,13 +195,20 @@ def _entry(facts: Any, fence: int, body: Body) -> Entry:
         vary=_pairs(facts["vary"]),
         rule=_text(facts["rule"]),
         tags=tuple(_text(tag) for tag in facts["tags"]),
-        position=Position(int(epoch), int(stream), int(local)),
+        position=Position(_whole(epoch), _whole(stream), _whole(local)),
         fence=fence,
     )
 
 
 def _pairs(found: Any) -> Pairs:
     return tuple((_text(name), _text(value)) for name, value in found)
+
+
+def _whole(found: Any) -> int:
+    number = int(found)
+    if abs(number) >= 1 << 63:
+        raise ValueError("a number past 64 bits, which could not be written again")
+    return number
 
 
 def _text(found: Any) -> str:
