@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.every import TARGETS
+from tests.fuzz.records import HEAD
 from tests.fuzz.target import Target
 
 NAMES = sorted(TARGETS)
@@ -107,6 +108,11 @@ FOUND = {
             b'\x01{"journal":1,"epoch":7,"head":4,"floor":1}\n{"tie":{"courses":[{"numbers":[1],"least":[1e20],"exact":1,'
             b'"epoch":5,"ceiling":9}],"unsent":[]}}'
         ),
+    ),
+    "a floor that is no number": ("journal", b'\x01{"journal":1,"epoch":7,"head":4,"floor":{}}'),
+    "a position past 64 bits": (
+        "records",
+        b"\x02\n" + HEAD.replace(b'"position":[0', b'"position":[99999999999999999999'),
     ),
     "an answer behind an answer": (
         "wire",

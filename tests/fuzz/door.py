@@ -3,11 +3,10 @@ for where the bytes are cut, then the bytes of a connection, whose requests are 
 
 import asyncio
 from functools import cache
-from itertools import pairwise
 
 import orjson
 from aiohttp.base_protocol import BaseProtocol
-from aiohttp.http import HttpRequestParser, RawRequestMessage
+from aiohttp.http import HttpRequestParser, HttpVersion10, HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
@@ -21,6 +20,7 @@ from tests.support.framing import read
 _HOST = b" / HTTP/1.1\r\nHost: a\r\n"
 _PROBE = b"GET /probe HTTP/1.1\r\nHost: a\r\n\r\n"
 SEEDS = (
+    b"\x00PUT" + _HOST + b"Content-Length: 5\r\n\r\nhello",
     b"\x00GET" + _HOST + b"\r\n\r\n\r\nBREW" + _HOST + b"Content-Length: 2\r\n\r\nokGET" + _HOST + b"\r\n",
     b"\x05POST" + _HOST + b"Transfer-Encoding: chunked\r\n\r\n3\r\nBRE\r\n0\r\nX: 1\r\n\r\nM-BREW" + _HOST + b"\r\n",
     b"\x01brew" + _HOST + b"\r\n",
@@ -59,7 +59,8 @@ def check(data: bytes) -> None:
     stream = feed.rest()
     step = cut or len(stream) or 1
     if len(stream) // step < _LONGEST:
-        _connection([stream[start:end] for start, end in pairwise([*range(0, len(stream), step), len(stream)])])
+        for end in (len(stream), len(stream) - 1, len(stream) // 2):
+            _connection([stream[at : min(at + step, end)] for at in range(0, end, step)])
     _logged(stream.decode("latin-1"))
 
 
@@ -93,6 +94,8 @@ class Door:
 
 
 def _named(message: RawRequestMessage) -> tuple[str, str]:
+    if message.version not in (HttpVersion10, HttpVersion11):
+        raise HttpProcessingError(message="refused before it is read (505)")
     return message.method, message.path
 
 

@@ -1,5 +1,7 @@
 """The grammar of fields: lists, numbers, weights, dates, entity tags (RFC 9110 5.6, 8.8.3, 12.4.2)."""
 
+from time import gmtime
+
 from proxy.message import Fields
 from proxy.policy.fields import (
     INFINITE,
@@ -81,6 +83,9 @@ def _date(text: str) -> None:
     if seconds < 253_402_300_800:  # the year 10000, which a leap second can begin
         assert parse_date(http_date(seconds), NOW) == seconds
     if "-" in text:
+        assert (
+            int(text.partition("GMT")[0].split()[1][-2:]) == gmtime(seconds - 1).tm_year % 100 or seconds % 86_400 < 2
+        )
         assert NOW - 51 * 31_622_400 < seconds <= NOW + 50 * 31_622_400
 
 

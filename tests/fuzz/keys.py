@@ -12,6 +12,7 @@ from proxy.rules import BodyKey, KeySpec, Rule, RuleTable
 from tests.fuzz.target import Feed, Target
 
 SEEDS = (
+    b"a\n\nlang=x,SID=1\n\n\n/\nlang=x",
     (
         b"site.example\nen\nSID=31d4d96e407aad42; lang=en-US\napplication/json\n\n/a?b=1&a=2\nlang=en-US"
         b'\ntext/plain\n/a?a=2&b=1\n{"a": 1}'

@@ -1,6 +1,7 @@
 """Targets of requests and the globs that are held against them. Lines: glob, ignored parameter, base path, prefix; then
 the target."""
 
+import re
 from urllib.parse import unquote_to_bytes
 
 from proxy.invalidation.records import PathPattern
@@ -10,6 +11,9 @@ from proxy.policy.paths import climbs, normal_path, normal_query, normal_target,
 from tests.fuzz.target import Feed, Target
 
 SEEDS = (
+    b"?ab*ba\n\n\n\nxaba",
+    b"\n\n\n\n/a%2fb",
+    b"\n\n\n\n/a%5cb",
     b"*/users/*\nutm_*\n/v1\n/api\n/api/users/7?utm_source=x&b=2&a=1&a=0",
     b"/a?c*\n*\n\n\n/%7Esmith/home.html?%61=%7e&&x",  # RFC 3986 6.2.2
     b"//host.example/a*b?\n\n/base\n\n/a/b/c/./../../g",  # 5.2.4
@@ -35,6 +39,7 @@ TOKENS = (
     b"\n",
     b"\xe4",
 )
+_ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 _SHORT = 200  # characters up to which a glob is tried in the slow and certain way
 
 
@@ -57,6 +62,8 @@ def _path(path: str) -> None:
         return
     assert normal_path(normal) == normal
     assert readings(path) == (normal,)
+    assert not any(doubtful in normal for doubtful in ("//", ";", "%00", "%5C", "/../", "%2F..%2F"))
+    assert normal_path(_ESCAPE.sub(lambda escape: escape[0].lower(), path)) == normal
     assert unquote_to_bytes(normal) == unquote_to_bytes(path.encode("latin-1"))
     assert normal.isascii()
     assert not climbs(path)

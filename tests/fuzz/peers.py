@@ -9,6 +9,7 @@ from aiohttp.http import HttpVersion11
 
 from proxy.errors import BadRequest
 from proxy.invalidation.purge_requests import MAX_NAME, MAX_NAMES, PurgeError, PurgeRequest, parse_purge
+from proxy.limits.client import by_address
 from proxy.message import Fields, Request
 from proxy.policy.forwarding import outgoing, received, response_fields
 from proxy.server.admin.rights import Rights, foreign, loopback_host
@@ -19,7 +20,7 @@ from tests.fuzz.target import Feed, Target
 SEEDS = (
     (
         b"127.0.0.1\n203.0.113.195, 2001:db8::7, 10.0.0.1\nfor=192.0.2.60;proto=http;by=203.0.113.43"
-        b'\nhttps\nexample.com:80\nclose, x-a\nGET\n\n\n/index.html?a\n{"url": "http://Example.com:80/index.html"}'
+        b'\nhttps\nExample.com:80\nclose, x-a\nGET\n\n\n/index.html?a\n{"url": "http://Example.com:80/index.html"}'
     ),  # RFC 7239 4
     (
         b'::1\n"[2001:db8::1]:80", ::ffff:10.0.0.9\nFor="[2001:db8:cafe::17]:4711", for=_hidden;Proto="https"'
@@ -87,6 +88,8 @@ def _client(peer: str, fields: Fields) -> None:
     assert client == peer or str(ip_address(client)) == client
     assert peer in _PROXIES or client == peer
     assert _PROXIES.scheme(peer, fields, "http") in ("http", "https")
+    counted = by_address(client)
+    assert address(client) is None or by_address(counted.partition(":")[2].partition("/")[0]) == counted
     found = address(peer)
     assert found is None or address(str(found)) == found
 

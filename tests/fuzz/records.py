@@ -35,12 +35,14 @@ ENTRY = Entry(
 )
 _WHOLE = codec.encode(ENTRY, b"content")
 _PACKED = framed(ENTRY, seal(b"content" * 300, packs=True))
-_HEAD = codec.frame(ENTRY, 7, crc32(b"content"))[1]
+HEAD = codec.frame(ENTRY, 7, crc32(b"content"))[1]
 SEEDS = (
     b"\x00\x00\x00" + _WHOLE,
     b"\x01\x00\x00" + _PACKED,
-    b"\x02content\n" + _HEAD,
-    b"\x02\n" + orjson.dumps(orjson.loads(_HEAD) | {"unpacked": 7}),
+    b"\x02content\n" + HEAD,
+    b"\x02\n" + orjson.dumps(orjson.loads(HEAD) | {"unpacked": 7}),
+    b"\x02\n" + HEAD.replace(b'"OK"', b"1"),
+    b"\x00\x00\x00" + b"." * 60,
     b"\x03" + described(ENTRY),
     b'\x03[1.5,[["accept","a"]]]',
     b"\x04p:e:{" + b"0a" * 32 + b"}." + b"0a" * 8,
@@ -84,6 +86,7 @@ def _damaged(feed: Feed, whole: bytes) -> None:
     if found is not None:
         assert record in (_WHOLE, _PACKED)
     at = len(record) % len(whole)
+    assert _opened(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]) is None
     spliced = whole[:at] + record[at:]
     assert _opened(spliced) is None or spliced in (_WHOLE, _PACKED)
 
@@ -114,6 +117,7 @@ def _of_any_head(body: bytes, head: bytes) -> None:
         data = found.body.data
         assert data is not None
         assert len(data) <= MOST
+        assert all(isinstance(text, str) for text in (found.phrase, found.rule, *found.tags))
         assert not any(map(isnan, (found.requested_at, found.received_at, found.keep_until)))
         try:
             again = codec.encode(found, data)

@@ -3,13 +3,14 @@ Content-Type, Content-Language, Content-Encoding, another field."""
 
 from proxy.entry import Variant
 from proxy.message import Fields
-from proxy.policy.fields import weighted
+from proxy.policy.fields import members, weighted
 from proxy.policy.variants import rank
 from proxy.policy.vary import CODINGS, accepts_coding, preferred_coding, vary_names, vary_value, vary_values
 from proxy.rules import Rule
 from tests.fuzz.target import Feed, Target
 
 SEEDS = (
+    b"\nText/Html, audio/*\nen, DE\ngzip, br",
     (
         b"Accept-Encoding, accept-language\naudio/*; q=0.2, audio/basic\nda, en-gb;q=0.8, en;q=0.7\ncompress;q=0.5"
         b", gzip;q=1.0\naudio/basic\nda, en\ngzip"
@@ -65,6 +66,10 @@ def _form(name: str, value: str) -> None:
         assert vary_value(name, Fields.of((name, form)), rule) == form
     if name in ("accept-language", "accept-encoding") and weighted(value) is not None:
         assert weighted(form) == weighted(value)
+        turned = ", ".join(reversed(members(value.swapcase())))
+        assert vary_value(name, Fields.of((name, turned)), _RULES[1]) == form
+    if name == "accept" and not set(value) & {'"', ";"}:
+        assert vary_value(name, Fields.of((name, value.encode().upper().decode())), _RULES[1]) == form
 
 
 def _codings(asked: str, coded: str) -> None:

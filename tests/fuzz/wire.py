@@ -23,6 +23,7 @@ SEEDS = (
     b"\x00\x11" + _OK + b"Content-Length: 5, 5\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
     b"\x00\x04HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n\x81\x01a",
     b"\x02GET\n/where?q=now\nwww.example.org\nAccept\ntext/html",  # 3.2.1
+    b"\x02GET\n/\n\nX\na\0b",
     b"\x02POST\n/\n\nX\r\nY\nb",
 )
 TOKENS = (
