@@ -73,6 +73,8 @@ def changed(kept: Kept, content: dict[str, Any]) -> Kept:
         if "unsent" in content:
             kept.tie.owe(seq, purge)
     if "read" in content:
+        if not type(content["read"]) is type(content["since"]) is int:
+            raise TypeError("a record has a whole number")
         kept.tie.read(content["read"], content["since"], content["sent"])
     return kept
 
