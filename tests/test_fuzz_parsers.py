@@ -110,6 +110,13 @@ FOUND = {
         ),
     ),
     "a floor that is no number": ("journal", b'\x01{"journal":1,"epoch":7,"head":4,"floor":{}}'),
+    "a record's number past 64 bits": (
+        "journal",
+        (
+            b'\x01{"journal":1,"epoch":7,"head":4,"floor":1}\n{"tie":{"courses":[{"numbers":[1],"least":[2],"exact":1,'
+            b'"epoch":5,"ceiling":9}],"unsent":[]}}\n{"read":9999999999999999999999,"applied":[],"sent":[],"since":6}'
+        ),
+    ),
     "a position past 64 bits": (
         "records",
         b"\x02\n" + HEAD.replace(b'"position":[0', b'"position":[99999999999999999999'),

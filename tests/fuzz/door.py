@@ -6,14 +6,17 @@ from functools import cache
 
 import orjson
 from aiohttp.base_protocol import BaseProtocol
-from aiohttp.http import HttpRequestParser, HttpVersion10, HttpVersion11, RawRequestMessage
+from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
+from proxy.errors import BadRequest
+from proxy.message import Fields
 from proxy.observe.logs import json_line, printable
 from proxy.server.access_log import Redaction
 from proxy.server.boundary import Boundary
 from proxy.server.methods import Methods
+from proxy.server.requests import check_framing
 from tests.fuzz.target import Feed, Target
 from tests.support.framing import read
 
@@ -94,8 +97,7 @@ class Door:
 
 
 def _named(message: RawRequestMessage) -> tuple[str, str]:
-    if message.version not in (HttpVersion10, HttpVersion11):
-        raise HttpProcessingError(message="refused before it is read (505)")
+    check_framing(message, Fields(message.raw_headers))  # type: ignore[arg-type]
     return message.method, message.path
 
 
@@ -116,7 +118,7 @@ def _connection(pieces: list[bytes]) -> None:
             door.feed(_PROBE)
             assert door.seen[before:] == [("GET", "/probe")], "a request that began there was not read as one"
             door.seen.pop()
-    except HttpProcessingError:
+    except (HttpProcessingError, BadRequest):
         pass  # the connection ends with a 400
     stream = b"".join(pieces)
     if len(stream) <= _LONGEST:
