@@ -72,7 +72,7 @@ RULE = st.fixed_dictionaries(
 SETTINGS = some(
     upstream=some(
         url=st.just("http://main") | st.just(["https://a:1/b", "https://c/b"]),
-        headers=st.dictionaries(TOKEN, WORD, max_size=2),
+        headers=st.dictionaries(TOKEN, WORD.filter(lambda text: max(text) <= "\xff"), max_size=2),
         retry_budget=st.floats(0, 1) | st.just("20%"),
         health_check=st.fixed_dictionaries({"path": GLOB.filter(str.isascii)}, optional={"interval": SECONDS}),
         breaker=some(window=SECONDS, consecutive=st.integers(1, 9)),
