@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,6 +43,7 @@ def test_who_asked_longest_ago_leaves() -> None:
     assert [table.peek(client, LARGE).remaining for client in "bd"] == [5000, 4999]
 
 
+@pytest.mark.slow
 def test_a_million_clients_leave_a_bounded_table() -> None:
     table = Table(Clock())
     for number in range(1_000_000):

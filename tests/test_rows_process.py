@@ -61,6 +61,7 @@ async def test_200_concurrent_cold_requests_are_one_fetch() -> None:
         assert (await gateway.stats())["coalesced"] == 199
 
 
+@pytest.mark.slow
 async def test_killed_during_fills_it_starts_again_and_no_answer_is_a_wrong_one(tmp_path: Path) -> None:
     """Each body names its path from the first byte to the last, so that a torn or foreign one shows."""
     paths = [f"/{number}" for number in range(40)]

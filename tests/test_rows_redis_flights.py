@@ -111,6 +111,7 @@ async def test_who_fetches_is_killed_and_another_takes_over() -> None:
         assert origin.count("/a") == 2
 
 
+@pytest.mark.slow
 async def test_what_is_stored_late_by_one_who_stood_still_is_refused() -> None:
     """A takes the lease and is stopped; when it is over B fetches a newer answer; then A goes on and wants to store
     its old one. Redis keeps the newer, and so does whoever asks there."""

@@ -115,6 +115,7 @@ async def test_one_that_was_cut_off_obeys_100_purges_before_it_says_that_it_is_b
             assert await bodies(a, *paths) == [b"2"] * 100
 
 
+@pytest.mark.slow
 async def test_what_was_purged_during_an_outage_is_not_told_when_it_ends() -> None:
     """B, cut off, stores an answer that A purges meanwhile: when B is back it neither serves it nor puts it there. And
     what B purges while it is cut off goes everywhere, from Redis too."""

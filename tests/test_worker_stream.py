@@ -107,6 +107,7 @@ async def test_an_answer_that_one_worker_stamped_is_found_by_all_until_it_is_pur
         assert await b.each(f"/found/{epoch}/{later + 1}/x") == [None] * 2
 
 
+@pytest.mark.slow
 async def test_cut_off_with_purges_inside(tmp_path: Path) -> None:
     names = [f"n{number}" for number in range(50)]
     async with (
@@ -211,6 +212,7 @@ async def test_one_that_takes_a_dead_one_s_place_knows_what_answers_are_worth(tm
             assert {page["by"] for page in before}.isdisjoint(page["by"] for page in await fresh.each("/memory/x"))
 
 
+@pytest.mark.slow
 async def test_a_stream_that_is_deleted_begins_anew_and_costs_no_memory(tmp_path: Path) -> None:
     async with redis_server() as redis, two(tmp_path, redis.url) as (a, b):
         await a.one("/purge/gone")

@@ -165,6 +165,7 @@ async def test_one_told_to_end_by_somebody_else_drains_and_is_replaced(tmp_path:
         await it.until("/pids", lambda pids: len(pids) == 2 and victim not in pids)
 
 
+@pytest.mark.slow
 async def test_one_that_hangs_delays_nobody_and_obeys_when_it_comes_back(tmp_path: Path) -> None:
     async with crew(tmp_path, workers=3, answer=2.0) as it, it.connections(6) as connections:
         stopped, awake = list(connections)[:2]
@@ -216,6 +217,7 @@ async def gone(pids: list[int]) -> None:
                     await asyncio.sleep(0.01)
 
 
+@pytest.mark.slow
 async def test_without_a_parent_the_workers_end_and_the_port_is_free(tmp_path: Path) -> None:
     async with crew(tmp_path, workers=3) as it:
         pids = await it.pids()
