@@ -1,6 +1,7 @@
 """Nothing that is bound to a person is shared (invariant 4), and no answer is given to another request (5)."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -44,7 +45,8 @@ async def test_over_three_instances_while_redis_comes_and_goes() -> None:
         finally:
             troubled.cancel()
             await asyncio.gather(troubled, return_exceptions=True)
-            redis.cont()
+            with suppress(ProcessLookupError):  # dead it need not go on
+                redis.cont()
         assert not crowd.leaks, crowd.leaks[:10]
         assert not crowd.failed
         assert crowd.answers["HIT"] > 1000

@@ -6,7 +6,6 @@ from itertools import islice
 import pytest
 
 from tests.soak.api import Api, Mood, big
-from tests.soak.course import soak
 from tests.soak.faults import FAULTS, plan
 from tests.soak.gauges import Sample, leaked, plots, table
 from tests.soak.versions import PATHS, Versions, content, fields
@@ -145,11 +144,3 @@ async def test_the_api_lies_about_lengths_but_about_no_byte_that_is_framed() -> 
                     assert answer.body == big("/big/1")
                 whole += answer.complete
         assert 0 < whole < 30
-
-
-@pytest.mark.slow
-async def test_half_a_minute_of_it() -> None:
-    result = await soak(30, 5, [1, 2])
-    assert result.findings == []
-    assert result.data["faults"] > 0
-    assert result.data["asked"]["versions"] > 100
