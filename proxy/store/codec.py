@@ -178,7 +178,7 @@ _PARTS = ("upstream", "namespace", "scheme", "method", "host", "path", "query", 
 
 def _entry(facts: Any, fence: int, body: Body) -> Entry:
     known = dict(zip(_PARTS, facts["key"], strict=True))
-    parts = KeyParts(**known | {"selected": _pairs(known["selected"])})
+    parts = KeyParts(**known | {"selected": text_pairs(known["selected"])})
     status, phrase = facts["status"]
     requested_at, received_at, keep_until = facts["times"]
     epoch, stream, local = facts["position"]
@@ -187,12 +187,12 @@ def _entry(facts: Any, fence: int, body: Body) -> Entry:
         parts=parts,
         status=_whole(status),
         phrase=_text(phrase),
-        fields=Fields.of(*_pairs(facts["fields"])),
+        fields=Fields.of(*text_pairs(facts["fields"])),
         requested_at=float(requested_at),
         received_at=float(received_at),
         keep_until=math.inf if keep_until is None else float(keep_until),  # JSON has no infinity: null
         body=body,
-        vary=_pairs(facts["vary"]),
+        vary=text_pairs(facts["vary"]),
         rule=_text(facts["rule"]),
         tags=tuple(_text(tag) for tag in facts["tags"]),
         position=Position(_whole(epoch), _whole(stream), _whole(local)),
@@ -200,7 +200,8 @@ def _entry(facts: Any, fence: int, body: Body) -> Entry:
     )
 
 
-def _pairs(found: Any) -> Pairs:
+def text_pairs(found: Any) -> Pairs:
+    """What was read as pairs of text; TypeError or ValueError for anything else."""
     return tuple((_text(name), _text(value)) for name, value in found)
 
 

@@ -1,12 +1,12 @@
 """An entry as it lies in Redis: a record whose body may be packed, and a line in the index of its variants. Pure."""
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from zlib import crc32
 
 import orjson
 
-from proxy.entry import BytesBody, Entry, Pairs, Variant, variant_id
+from proxy.entry import BytesBody, Entry, Variant, variant_id
 from proxy.policy.variants import as_variant
 from proxy.store import codec
 from proxy.store.packing import PackedBody, pack, unpack
@@ -53,12 +53,8 @@ def variant_of(id: bytes, description: bytes) -> Variant | None:
     try:
         received_at, pairs, *more = orjson.loads(description)
         dated_at, told = more or (received_at, ())
-        vary = _pairs(pairs)
-        found = Variant(variant_id(vary), vary, float(received_at), float(dated_at), _pairs(told))
+        vary = codec.text_pairs(pairs)
+        found = Variant(variant_id(vary), vary, float(received_at), float(dated_at), codec.text_pairs(told))
     except (ValueError, TypeError):
         return None
     return found if vary and found.id.encode() == id else None
-
-
-def _pairs(found: Any) -> Pairs:
-    return tuple((name + "", value + "") for name, value in found)
