@@ -6,6 +6,7 @@ What follows a boundary may be looked at before the parser gets it. In doubt the
 from typing import Protocol
 
 _END = b"\r\n\r\n"  # of a head, and of the last chunk with its trailers; the beginning of a head never ends so
+_BARE = b"\r\n0" + _END  # of a chunked body without trailers, after which nothing has come yet
 _EMPTY = b"\r\n"  # lines of it may stand before a head (RFC 9112 2.2)
 
 
@@ -28,7 +29,7 @@ class Boundary:
     def fed(self, data: bytes, heads: int, body: Content, length: int | None) -> None:
         """`data` went through the parser, and so many heads came of it. `body` is the last message's, with `length`
         bytes, or None where only its own end tells."""
-        self._last = (self._last + data[-len(_END) :])[-len(_END) :]
+        self._last = (self._last + data[-len(_BARE) :])[-len(_BARE) :]
         if self._lost or heads > 1 or (heads and self._head is None):
             self._at_an_end(body, bool(heads) and length == 0)
         elif heads:
@@ -42,6 +43,11 @@ class Boundary:
     def begun(self) -> bool:
         """Whether some of a head has come."""
         return bool(self._head)
+
+    @property
+    def bare(self) -> bool:
+        """Whether all that came ends with a last chunk that no trailers follow."""
+        return self._last == _BARE
 
     def _after_head(self, data: bytes, body: Content, length: int | None) -> None:
         _, end, rest = self._read(data).partition(_END)
@@ -70,5 +76,5 @@ class Boundary:
             self._within_head(data[due:])
 
     def _at_an_end(self, body: Content, told: bool) -> None:
-        self._lost = not (told and body.is_eof() and self._last == _END)
+        self._lost = not (told and body.is_eof() and self._last.endswith(_END))
         self.here, self._head, self._due = not self._lost, b"", 0

@@ -25,7 +25,6 @@ _SWEEP = 1.0  # seconds between two looks at slow heads
 _LINGER = 1.0  # seconds for which the rest of a body is read off that nobody wants
 _FLUSH = 0.01  # seconds between two looks at what a slow client has still to take
 _AROUND_TARGET = len("GET  HTTP/1.1")  # of the request line, aiohttp measures the target alone
-_BARE_END = b"\r\n0\r\n\r\n"  # of a chunked body without trailers, after which nothing has come yet
 _TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -62,7 +61,7 @@ class Connection(RequestHandler):
     """aiohttp's connection, with a deadline on heads, a bound of our own on pipelined requests, and our own words for
     what cannot be parsed."""
 
-    __slots__ = ("_body", "_boundary", "_full", "_gate", "_latest", "_methods", "_pipelined", "head_since", "partial")
+    __slots__ = ("_body", "_boundary", "_full", "_gate", "_methods", "_pipelined", "head_since", "partial")
 
     def __init__(self, gate: "Gate", pipelined: int, **kwargs: Any) -> None:
         super().__init__(gate, **kwargs)
@@ -85,7 +84,6 @@ class Connection(RequestHandler):
         self.head_since: float | None = None  # when a head that is not complete yet began to be waited for
         self.partial = False  # some of it has come
         self._body: StreamReader = EMPTY_PAYLOAD  # of the last request
-        self._latest = b""  # the last few bytes that came
         self._boundary = Boundary()
         self._methods = Methods()
 
@@ -96,8 +94,6 @@ class Connection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         if self._full:
             return
-        kept = len(_BARE_END)
-        self._latest = data[-kept:] if len(data) >= kept else (self._latest + data)[-kept:]
         self._parse(data)
         if self._messages:
             self._bound()
@@ -157,7 +153,7 @@ class Connection(RequestHandler):
     @property
     def ended_bare(self) -> bool:
         """Whether all that came ends with a last chunk that no trailers follow, of the request under way."""
-        return self._latest == _BARE_END and not self._messages
+        return self._boundary.bare and not self._messages
 
     def _process_keepalive(self) -> None:
         # aiohttp's idle timer: a head that has begun is no idleness, and has a deadline of its own.
