@@ -25,6 +25,7 @@ from proxy.observe.counters import Counters
 from proxy.observe.figures import Figures
 from proxy.observe.logs import LineWriter
 from proxy.passes import Passes
+from proxy.passing import Passing
 from proxy.pipeline import Pipeline
 from proxy.place import Common, Place
 from proxy.ranging import Ranging
@@ -151,13 +152,22 @@ class Gateway:
             among=sharing is not None,
         )
         self.limiting = Limiting(self._place.limiter(self.limits), replying, lambda: self.pipeline.table)
+        passing = Passing(
+            lambda: self.pipeline.table,
+            self.routes,
+            self.flying,
+            self.ranging,
+            self.ending.invalidate,
+            replying,
+            self._clock,
+        )
         self.pipeline = Pipeline(
             table=RuleTable(*compile_rules(settings)),
             shelves=self.tiers.tiered,
             routes=self.routes,
             flying=self.flying,
             ranging=self.ranging,
-            invalidate=self.ending.invalidate,
+            passing=passing,
             limiting=self.limiting,
             replying=replying,
             key_body=settings.limits.key_body,

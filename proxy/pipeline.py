@@ -7,7 +7,7 @@ rule -> (its limit) -> key -> memory -> (redis, file)
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Protocol, assert_never
 
 from proxy.entry import Found, Select
@@ -17,14 +17,12 @@ from proxy.landing import Visit
 from proxy.limiting import Limiting, Turn
 from proxy.message import Reply, Request
 from proxy.outcome import Outcome, Tier, Verdict
+from proxy.passing import Looked, Passing
 from proxy.policy.cache_status import forward_word
 from proxy.policy.conditional import NOT_WHOLE, for_the_origin
 from proxy.policy.forwarding import has_loop, hops_left
-from proxy.policy.freshness import current_age
-from proxy.policy.invalidating import invalidated_urls, rule_targets, unsafe
 from proxy.policy.keys import Keyed, Refused, derive, needs_body
 from proxy.policy.own_answers import own_answer
-from proxy.policy.renewal import FallBack, judge_renewal
 from proxy.policy.reuse import Choice, Fetch, Serve, ServeStale, judge_reuse, only_if_cached
 from proxy.policy.storing import barred
 from proxy.ranging import Ranging
@@ -53,10 +51,6 @@ class Shelves(Protocol):
 
 _OUTSIDE = "This path could be read as one outside of what is served here."
 
-# The purges that a successful unsafe request causes: (host, target)s, patterns, tags. They hold when it returns the
-# numbers of their records.
-Invalidate = Callable[[tuple[tuple[str, str], ...], tuple[str, ...], tuple[str, ...]], Awaitable[tuple[int, ...]]]
-
 
 class Pipeline:
     """Answers requests. `key_body`: bytes of a body that are read for the key; `clock` is wall time and `timer`
@@ -70,7 +64,7 @@ class Pipeline:
         routes: Routes,
         flying: Flying,
         ranging: Ranging,
-        invalidate: Invalidate,
+        passing: Passing,
         limiting: Limiting,
         replying: Replying,
         key_body: int,
@@ -83,7 +77,7 @@ class Pipeline:
         self._routes = routes
         self._flying = flying
         self._ranging = ranging
-        self._invalidate = invalidate
+        self._passing = passing
         self._limiting = limiting
         self._reply = replying
         self._key_body = key_body
@@ -94,6 +88,7 @@ class Pipeline:
     def change(self, table: RuleTable, routes: Routes, key_body: int) -> None:
         """Let new settings hold from the next request on."""
         self.table, self._routes, self._key_body = table, routes, key_body
+        self._passing.change(routes)
 
     # -- arrival ---------------------------------------------------------------------------------------------------
 
@@ -163,65 +158,7 @@ class Pipeline:
         if turn is not None and (refusal := await turn.go_on()) is not None:
             return refusal
         outcome = Outcome(Verdict.BYPASS, why, rule.name, fwd=forward_word(why))
-        return await self._send(request, rule, outcome)
-
-    async def _send(
-        self,
-        request: Request,
-        rule: Rule,
-        outcome: Outcome,
-        looked: tuple[Visit, Found | None, Fetch] | None = None,
-    ) -> Reply:
-        """Ask for this client alone. `looked`: what was found before; where it may, it stands in for a failure."""
-        visit, found, decision = looked or (None, None, _NOT_LOOKED)
-        spare, ttl = found if decision.fallback else None, decision.ttl
-        began, posting = self._clock(), self._flying.posting
-        start = posting.begin(request)
-        try:
-            answer = await self._routes.send(request, rule, visit.keyed.target if visit is not None else None)
-        except UpstreamError as error:
-            if spare is not None:
-                return self._stale(request, rule, spare, outcome, ttl)
-            give_back(found)
-            return self._reply.failed(request, rule, error, outcome)
-        outcome.upstream_seconds = self._clock() - began
-        if spare is not None and isinstance(
-            judge_renewal(spare.entry, answer.head, rule, began, fallback=True), FallBack
-        ):
-            await answer.close()
-            outcome.upstream_status = answer.head.status
-            return self._stale(request, rule, spare, outcome, ttl)
-        if visit is not None and request.method == "HEAD":
-            self._ranging.heard(visit, answer.head)
-            if found is not None:
-                self._flying.heard(visit, found, answer.head)
-        else:
-            give_back(found)
-        try:
-            if unsafe(request.method):
-                offer = posting.offer(request, rule, answer, start, self.table)
-                own = await self._invalidated(request, answer.head.status, invalidated_urls(request, answer.head))
-                if (reply := posting.keep(request, rule, offer, own, outcome)) is not None:
-                    return reply
-        except BaseException:
-            await answer.close()
-            raise
-        return self._reply.streamed(request, rule, answer, outcome)
-
-    def _stale(self, request: Request, rule: Rule, found: Found, outcome: Outcome, ttl: float) -> Reply:
-        return self._reply.stale(request, rule, found, outcome, ttl, current_age(found.entry, self._clock()))
-
-    async def _invalidated(self, request: Request, status: int, urls: tuple[tuple[str, str], ...]) -> tuple[int, ...]:
-        patterns: set[str] = set()
-        tags: set[str] = set()
-        if status < 400:
-            for rule in self.table.on_path(request):
-                more_patterns, more_tags = rule_targets(rule, request)
-                patterns.update(more_patterns)
-                tags.update(more_tags)
-        if urls or patterns or tags:
-            return await self._invalidate(urls, tuple(sorted(patterns)), tuple(sorted(tags)))
-        return ()
+        return await self._passing.send(request, rule, outcome)
 
     def _refuse(self, request: Request, rule: Rule, status: int, why: Why, text: str) -> Reply:
         return self._reply.own(request, rule, own_answer(status, why, text), Outcome(Verdict.BYPASS, why, rule.name))
@@ -306,14 +243,11 @@ class Pipeline:
         try:
             if alone is not None:
                 outcome.stored_why = alone
-                return await self._send(request, rule, outcome, (visit, found, decision))
+                return await self._passing.send(request, rule, outcome, Looked(visit, found, decision))
             return await self._flying.fly(visit, found, decision, outcome)
         except BaseException:
             give_back(found)
             raise
-
-
-_NOT_LOOKED = Fetch(Why.URI_MISS)
 
 
 def _asked_of_the_origin_alone(request: Request, decision: Fetch) -> Why | None:

@@ -105,6 +105,7 @@ flying
 splicing gathering
 completing
 ranging
+passing
 pipeline
 server.peers server.replies server.interim server.uploads server.access_log server.tunnel
 server.requests
