@@ -13,24 +13,13 @@ from proxy import building
 from proxy.configuration import Configuration
 from proxy.ending import Ending
 from proxy.everywhere import Everywhere
-from proxy.fetching import Fetching
-from proxy.flight import Lately
-from proxy.flying import Flying
-from proxy.gathering import Gathering
 from proxy.insight.inventory import Inventory
-from proxy.limiting import Limiting
 from proxy.limits.near import swept
 from proxy.limits.table import Table
 from proxy.observe.counters import Counters
 from proxy.observe.figures import Figures
 from proxy.observe.logs import LineWriter
-from proxy.passes import Passes
-from proxy.passing import Passing
-from proxy.pipeline import Pipeline
 from proxy.place import Common, Place
-from proxy.ranging import Ranging
-from proxy.reasons import Why
-from proxy.replying import Replying
 from proxy.rules import MAIN, RuleTable
 from proxy.server.access_log import AccessLog, Redaction, bookkeeping
 from proxy.server.admin.config import config_pages
@@ -47,9 +36,9 @@ from proxy.server.admin.stats import stats_page
 from proxy.server.connections import application
 from proxy.server.front import Doorway, Front
 from proxy.server.member import Member
-from proxy.settings.compile import compile_rules
 from proxy.settings.load import Loaded
 from proxy.settings.model import Settings
+from proxy.story import Story
 from proxy.tasks import Tasks, end
 from proxy.tiers import Tiers
 from proxy.upstream.breaker import Change, State
@@ -103,83 +92,25 @@ class Gateway:
     # -- parts -----------------------------------------------------------------------------------------------------
 
     def _build_story(self, timer: Callable[[], float]) -> None:
-        settings, memory = self.settings, self.tiers.memory
+        settings, sharing = self.settings, self.tiers.sharing
         self.ending = Ending(
             self._place,
             self.tiers,
-            lambda: self.pipeline.table,
+            self._table,
             self._clock,
             lambda purge: self.counters.purged(purge.kind.value),
             settings.admin.receipts,
         )
-        uncacheable: Lately[Why] = Lately(settings.flight.uncacheable, self._clock)
-        watch = self.counters.upstream
-        self._around = building.Surroundings(self.name, watch, self._clock, timer, _breaker_changed)
-        self.routes = building.routes(settings, self._around)
-        sharing = self.tiers.sharing
-        passes = sharing.passes if sharing is not None else Passes(None, self._clock)
-        self.fetching = Fetching(
-            self.routes,
-            self.tiers.shelf,
-            self.journal,
-            self.tiers.record,
-            uncacheable,
-            self.ending.outdate,
-            self._clock,
-            passes,
-        )
-        replying = Replying(self.name, settings.observe.server_timing)
-        self.flying = Flying(
-            self.fetching,
-            self.journal,
-            uncacheable,
-            self.tasks,
-            building.patience(settings),
-            replying,
-            self._clock,
-        )
-        self.ranging = Ranging(
-            self.routes,
-            self.tiers.parts,
-            Gathering(self.tiers.parts, self.tiers.shelf, self.tiers.record, self.tasks),
-            self.journal,
-            self.fetching.begin,
-            Lately(settings.flight.uncacheable, self._clock),
-            self.tasks,
-            building.patience(settings),
-            replying,
-            self._clock,
-            among=sharing is not None,
-        )
-        self.limiting = Limiting(self._place.limiter(self.limits), replying, lambda: self.pipeline.table)
-        passing = Passing(
-            lambda: self.pipeline.table,
-            self.routes,
-            self.flying,
-            self.ranging,
-            self.ending.invalidate,
-            replying,
-            self._clock,
-        )
-        self.pipeline = Pipeline(
-            table=RuleTable(*compile_rules(settings)),
-            shelves=self.tiers.tiered,
-            routes=self.routes,
-            flying=self.flying,
-            ranging=self.ranging,
-            passing=passing,
-            limiting=self.limiting,
-            replying=replying,
-            key_body=settings.limits.key_body,
-            timed=lambda tier, seconds: self.counters.tiers[tier].seconds.observe(seconds),
-            clock=self._clock,
+        around = building.Surroundings(self.name, self.counters.upstream, self._clock, timer, _breaker_changed)
+        self.story = Story(
+            settings, around, self._place, self.tiers, self.ending, self.limits, self.tasks, self.counters
         )
         self.inventory = Inventory(
             self.tiers.tiered,
             self.tiers.all,
-            memory,
+            self.tiers.memory,
             self.tiers.parts,
-            lambda: self.pipeline.table,
+            self._table,
             self._clock,
             sharing.begin_with if sharing is not None else None,
         )
@@ -201,7 +132,7 @@ class Gateway:
         log = AccessLog(access, form, redact) if access and settings.log.access else None
         here = Pages(pages if admin.port is None else [], rights, prefix=self._public_prefix, purge=verb)
         self.front = Front(
-            self.pipeline, here, doorway, self.counters, bookkeeping(self.counters, log), clock=self._clock
+            self.story.pipeline, here, doorway, self.counters, bookkeeping(self.counters, log), clock=self._clock
         )
         self.admin_front: Front | None = None
         if admin.port is not None:
@@ -224,7 +155,7 @@ class Gateway:
             metrics_page(self._take, open_to_all=open_metrics),
             *(redis_pages(sharing) if sharing is not None else no_redis_pages()),
             *entry_pages(self.everywhere),
-            rate_limit_page(self.limiting.status),
+            rate_limit_page(self.story.limiting.status),
             *purge_pages(self.ending.purger, self.everywhere.receipt, self.everywhere, clear),
             *config_pages(self.configuration),
         )
@@ -237,7 +168,7 @@ class Gateway:
         self._place.link()
         await self.tiers.open()
         self._place.start(self.everywhere.duties, self.configuration.take, lambda: self._own()[0])
-        self.routes.start()
+        self.story.routes.start()
         self._sweeper = asyncio.create_task(self._sweep_for_ever(), name="sweep")
         self.readiness.started = True
 
@@ -248,7 +179,7 @@ class Gateway:
         await self._place.close()
         await self.tasks.close(0.0 if at_once else FETCHES)
         await self.tiers.close()
-        await self.routes.close()
+        await self.story.routes.close()
         await self._place.end()
 
     def app(self) -> web.Application:
@@ -282,7 +213,11 @@ class Gateway:
     @property
     def waiting(self) -> int:
         """How many requests wait for flights to land."""
-        return self.flying.waiting + self.ranging.waiting
+        return self.story.waiting
+
+    def _table(self) -> RuleTable:
+        """The rules that hold now."""
+        return self.story.pipeline.table
 
     async def _take(self) -> tuple[Counters, Figures]:
         """What was counted in the whole instance, and how things stand."""
@@ -293,22 +228,13 @@ class Gateway:
     def _own(self) -> tuple[Counters, Figures]:
         """What was counted here, and how things stand."""
         figures = self.tiers.measure(self.counters)  # first: it brings the tiers' lookups into the counters
-        breakers = {name or MAIN: state.value for name, state in self.routes.breakers.items()}
+        breakers = {name or MAIN: state.value for name, state in self.story.routes.breakers.items()}
         return self.counters, replace(figures, breakers=breakers)
 
     def apply(self, loaded: Loaded) -> None:
         """Let what can change hold from the next request on. ConfigError leaves everything as it was."""
         settings = self._place.part(loaded.settings)
-        table = RuleTable(*compile_rules(settings))
-        if (settings.upstream, settings.upstreams) != (self._live.upstream, self._live.upstreams):
-            routes = building.routes(settings, self._around, (self._live, self.routes))
-            routes.start()
-            self.tasks.spawn(self.routes.retire(routes), "retire")
-            self.routes = routes
-        self.pipeline.change(table, self.routes, settings.limits.key_body)
-        self.fetching.change(self.routes)
-        self.flying.patience = patience = building.patience(settings)
-        self.ranging.change(self.routes, patience)
+        self.story.change(settings, self._live)
         logging.getLogger().setLevel(settings.log.level.upper())
         self._live = settings
 

@@ -145,7 +145,7 @@ async def test_no_moment_of_a_post_hides_a_purge(target: str, moment: int) -> No
         origin.answer("/a", headers=[MINUTE, ("Content-Location", "/a")], body=b"old", times=1)
         origin.answer("/a", headers=[MINUTE], body=b"new")
         inside, now = gateway.gateway, iter(range(8))
-        posting, table, journal = inside.flying.posting, inside.pipeline.table, inside.log
+        posting, table, journal = inside.story.flying.posting, inside.story.pipeline.table, inside.log
 
         async def purged(name: str, at: int) -> int:
             return (await journal.apply(Purge(f"{name}{at}", Kind.URL, (url_name("", name),), False, 0.0, "x"))).number
@@ -158,7 +158,7 @@ async def test_no_moment_of_a_post_hides_a_purge(target: str, moment: int) -> No
         await maybe()
         start = posting.begin(post)
         await maybe()
-        answer = await inside.routes.send(post, table.unmatched)
+        answer = await inside.story.routes.send(post, table.unmatched)
         await maybe()
         offer = posting.offer(post, table.unmatched, answer, start, table)
         await maybe()

@@ -88,6 +88,6 @@ async def counted(gateway: Client) -> Mapping[str, int]:
         "tags": max(len(entry["tags"]) for entry in entries),
         "in flight": stats["inFlight"],
         "tasks": len(gateway.gateway.tasks),
-        "flights": len(gateway.gateway.flying.flights),
+        "flights": len(gateway.gateway.story.flying.flights),
         "records": len(journal.journal.compacted()),
     }

@@ -129,6 +129,7 @@ building division
 obstacles place
 tiers
 ending
+story
 gateway
 wiring
 embed
