@@ -297,6 +297,8 @@ WAYS = "url, key, pattern, tag, tags, rule, namespace, all"
         ({"url": "http:///x"}, "url: wanted an absolute http(s) URL"),
         ({"url": "http://me:secret@a.example/x"}, "url: wanted an absolute http(s) URL"),
         ({"url": "http://a.example:x/"}, "url: wanted an absolute http(s) URL"),
+        ({"url": "http://a.example:65536/"}, 'url: wanted a port up to 65535, found "http://a.example:65536/"'),
+        ({"url": "https://[::1]:99999/x"}, "url: wanted a port up to 65535"),
         ({"url": "/a b"}, 'url: wanted %20 for a space, found "/a b"'),
         ({"url": "/a\tb"}, "url: wanted text without control characters"),
     ],

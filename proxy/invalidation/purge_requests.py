@@ -12,6 +12,7 @@ from proxy.invalidation.records import Kind, url_name
 
 MAX_NAMES = 1000
 MAX_NAME = 8192  # characters
+MAX_PORT = 65535  # the door refuses a Host beyond it, so that nothing is stored under one
 
 _WAYS = ("url", "key", "pattern", "tag", "tags", "rule", "namespace", "all")
 _LISTED = ", ".join(_WAYS)
@@ -104,6 +105,8 @@ def _url(text: str) -> str:
             raise PurgeError(
                 f"url: wanted an absolute http(s) URL or a path that begins with '/', found {_shown(text)}"
             )
+        if place[2] and int(place[2]) > MAX_PORT:
+            raise PurgeError(f"url: wanted a port up to {MAX_PORT}, found {_shown(text)}")
         port = place[2] and str(int(place[2]))
         host = place[1].lower()
         host = f"{host}:{port}" if port and port != _DEFAULT_PORTS[parsed[1].lower()] else host
