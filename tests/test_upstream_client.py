@@ -137,13 +137,13 @@ async def test_what_would_be_two_requests_is_never_sent(origin: Origin, client: 
 async def test_the_answer_is_what_came(origin: Origin, client: OriginClient) -> None:
     origin.script(
         "/",
-        b"HTTP/1.1 299 Caf\xe9 au lait\r\nX-a: 1 \r\nset-cookie: a=b\r\nSet-Cookie: c=\xff\r\nx-A:\t2\r\nE:\r\n"
+        b"HTTP/1.1 299 Caf\xe9\tau lait\r\nX-a: 1 \r\nset-cookie: a=b\r\nSet-Cookie: c=\xff\r\nx-A:\t2\r\nE:\r\n"
         b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f\x8bno",
     )
     answer = await client.fetch(get("/"))
     assert answer.head == Head(
         299,
-        "Caf\xe9 au lait",
+        "Caf\xe9\tau lait",
         Fields(
             [
                 (b"X-a", b"1"),

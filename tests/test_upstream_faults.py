@@ -84,6 +84,11 @@ async def outcome(
         ((b"HTTP/2 200 OK\r\nContent-Length: 3\r\n\r\nabc", STALL), Fault.FRAMING, b""),
         ((b"HTTP/1.1 099 No\r\nContent-Length: 3\r\n\r\nabc", STALL), Fault.FRAMING, b""),
         ((b"SSH-2.0-OpenSSH_9.2\r\n", STALL), Fault.FRAMING, b""),
+        # a reason phrase that is none (RFC 9112 4)
+        ((b"HTTP/1.1 200 O\0K\r\nContent-Length: 3\r\n\r\nabc", STALL), Fault.FRAMING, b""),
+        ((b"HTTP/1.1 200 \x1b[2J\r\nContent-Length: 3\r\n\r\nabc", STALL), Fault.FRAMING, b""),
+        ((b"HTTP/1.1 200 OK\x7f\r\nContent-Length: 3\r\n\r\nabc", STALL), Fault.FRAMING, b""),
+        ((b"HTTP/1.1 103 \x08\r\n\r\n" + OK + b"Content-Length: 3\r\n\r\nabc", STALL), Fault.FRAMING, b""),
         ((OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nabc", STALL), Fault.FRAMING, b""),
         ((OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n", STALL), Fault.FRAMING, b"abc"),
         ((OK + b"Transfer-Encoding: chunked\r\n\r\n3\nabc\n0\n\n", STALL), Fault.FRAMING, b""),
@@ -91,6 +96,8 @@ async def outcome(
         ((OK + b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nabc", STALL), Fault.FRAMING, b""),
         # without end
         ((b"HTTP/1.1 100 Continue\r\n\r\n" * 1001, STALL), Fault.FRAMING, b""),
+        ((b"HTTP/1.1 103 Hints\r\nX: " + b"a" * 70_000, STALL), Fault.FRAMING, b""),
+        ((b"HTTP/1.1 103 Hints\r\nContent-Length: 3\r\n\r\nabc" + OK + b"\r\n", STALL), Fault.FRAMING, b""),
         ((b"HTTP/2.0 200 OK\r\nContent-Length: 3\r\n\r\nabc", STALL), Fault.FRAMING, b""),
         ((OK + b"X: " + b"a" * 70_000, STALL), Fault.FRAMING, b""),
         ((OK + b"X: a\r\n" * 300 + b"Content-Length: 0\r\n\r\n", STALL), Fault.FRAMING, b""),
@@ -151,6 +158,19 @@ async def test_the_total_bounds_an_answer_that_trickles(origin: Origin) -> None:
     for _ in range(20):  # far beyond the total: streams end when they like
         await anext(stream)
     await client.close()
+
+
+async def test_the_total_bounds_interim_answers_that_trickle(origin: Origin) -> None:
+    """Each of them is in time, and no final one ever comes."""
+
+    async def trickle(request: object, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(b"HTTP/1.1 102 Processing\r\n\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.005)
+
+    origin.script("/", trickle)
+    assert await outcome(origin, Timeouts(first_byte=5, total=0.1)) == (Fault.FIRST_BYTE_TIMEOUT, b"")
 
 
 async def test_a_slow_reader_uses_up_nobodys_time(origin: Origin) -> None:

@@ -12,7 +12,7 @@ from proxy.message import Fields
 from proxy.upstream.client import OriginClient
 from proxy.upstream.protocol import Call
 from proxy.upstream.tls import tls_context
-from tests.support.origin import Origin, server_tls
+from tests.support.origin import Origin, Reader, Recorded, Writer, server_tls
 
 CA = trustme.CA()
 OTHER = trustme.CA()
@@ -97,6 +97,24 @@ async def test_connections_are_kept_over_tls(ca_file: Path) -> None:
             answer = await client.fetch(Call("GET", "/", Fields()))
             assert len(b"".join([chunk async for chunk in answer])) == 300_000
         assert origin.connections == 1
+        await client.close()
+
+
+async def test_what_lies_unread_in_an_idle_connection_answers_nothing_over_tls_either(ca_file: Path) -> None:
+    writers = []
+
+    async def keep(request: Recorded, reader: Reader, writer: Writer) -> None:
+        writers.append(writer)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na")
+
+    async with Origin(tls=server_tls(CA)) as origin:
+        origin.script("/a", keep)
+        origin.answer("/b", body=b"b")
+        client = OriginClient(origin.url, tls=tls_context(ca_file))
+        await anext(aiter(await client.fetch(Call("GET", "/a", Fields()))))
+        writers[0].write(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
+        assert await anext(aiter(await client.fetch(Call("GET", "/b", Fields())))) == b"b"
+        assert origin.connections == 2
         await client.close()
 
 

@@ -10,6 +10,7 @@ Rules of this file:
 """
 
 import asyncio
+import re
 import select
 import ssl
 from collections import deque
@@ -27,6 +28,7 @@ HEAD = 64 * 1024  # bytes of a head, trailers or chunk extensions
 FIELDS = 200  # lines of a head
 CLOSE_GRACE = 5.0  # seconds to flush before the connection is cut
 INTERIM = 1000  # 1xx heads before one answer, within HEAD bytes together
+_PHRASE = re.compile(rb"[\t -~\x80-\xff]*")  # RFC 9112 4: HTAB, SP, VCHAR and obs-text; llhttp takes more
 
 
 class Connection(asyncio.Protocol):
@@ -255,6 +257,8 @@ class Connection(asyncio.Protocol):
         phrase = self._phrase.decode("latin-1")
         if status < 100:
             self._refuse(f"the upstream's answer has the status {status}")
+        elif not _PHRASE.fullmatch(self._phrase):
+            self._refuse("the upstream's answer has a control character in its reason phrase")
         elif parser.get_http_version() not in ("1.0", "1.1"):
             self._refuse(f"the upstream speaks HTTP/{parser.get_http_version()} where HTTP/1.1 was asked for")
         elif status < 200 and status != 101:
