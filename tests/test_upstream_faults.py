@@ -18,7 +18,7 @@ from proxy.upstream.connection import Connection
 from proxy.upstream.protocol import Call
 from tests.support.origin import FIN, READ_BODY, RST, STALL, Origin, Step
 
-QUICK = Timeouts(connect=0.05, first_byte=0.05, read=0.05, total=0.5)
+QUICK = Timeouts(connect=5.0, first_byte=0.05, read=0.05, total=0.5)
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
@@ -237,7 +237,7 @@ async def test_refused_unknown_and_deaf() -> None:
     assert await outcome(f"http://127.0.0.1:{closed_port()}", Timeouts()) == (Fault.REFUSED, b"")
     assert await outcome("http://no-such-host.invalid", Timeouts()) == (Fault.DNS, b"")
     with deaf() as url:
-        assert await outcome(url) == (Fault.CONNECT_TIMEOUT, b"")
+        assert await outcome(url, Timeouts(connect=0.05)) == (Fault.CONNECT_TIMEOUT, b"")
 
 
 # every way of cutting and splitting an answer
