@@ -169,7 +169,7 @@ class Fetching:
                 case Renewed() | Mismatch():
                     return None
                 case FallBack():
-                    return Failed.of(head.status)
+                    return Failed.of(head)
                 case Replaced():
                     pass
         head = replace(head, fields=end_to_end(head))

@@ -192,7 +192,7 @@ class Flying:
                 if owner is not trip:
                     if head.status < 500:
                         return None
-                    return self._landed_failed(visit, trip, Failed.of(head.status), outcome)
+                    return self._landed_failed(visit, trip, Failed.of(head), outcome)
                 give_back(trip.found)
                 outcome.stored_why, outcome.origin_ttl = skip.why, skip.origin_ttl
                 outcome.upstream_seconds = landing.seconds

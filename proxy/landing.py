@@ -9,6 +9,7 @@ from proxy.entry import BytesBody, Entry, Found, Position
 from proxy.errors import Fault, TruncatedError, UpstreamError
 from proxy.limiting import Turn
 from proxy.message import Fields, Head, Request
+from proxy.policy.fields import retry_after
 from proxy.policy.identity import uncovered
 from proxy.policy.keys import Keyed
 from proxy.policy.reuse import Fetch
@@ -107,10 +108,12 @@ class Failed:
     status: int | None = None  # what the origin said, if it spoke
 
     @classmethod
-    def of(cls, status: int) -> Self:
-        """What those are told whose fetch somebody else made and who may not have its 5xx answer."""
-        fault = {503: Fault.UNAVAILABLE, 504: Fault.GATEWAY_TIMEOUT}.get(status, Fault.ERROR)
-        return cls(UpstreamError(fault, f"the origin answered {status}"), status)
+    def of(cls, head: Head) -> Self:
+        """What those are told whose fetch somebody else made and who may not have its 5xx answer: when to come again
+        is no secret of whoever asked."""
+        fault = {503: Fault.UNAVAILABLE, 504: Fault.GATEWAY_TIMEOUT}.get(head.status, Fault.ERROR)
+        wait = retry_after(head.fields, head.received_at)
+        return cls(UpstreamError(fault, f"the origin answered {head.status}", retry_after=wait), head.status)
 
     @classmethod
     def unasked(cls) -> Self:

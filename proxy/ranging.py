@@ -163,7 +163,7 @@ class Ranging:
                 brought = Failed(error.with_traceback(None))  # its frames hold this one
                 return self._failed(errand, brought, outcome)
             if answer.head.status >= 500:  # unless it lands to be shared before
-                brought = Failed.of(answer.head.status)
+                brought = Failed.of(answer.head)
             try:
                 seconds = self._clock() - start.began
                 return await self._completing.reply(Arrival(errand, answer, start, seconds, flight, over), outcome)

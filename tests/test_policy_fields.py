@@ -1,4 +1,4 @@
-"""The grammar of single fields: RFC 9110 5.6.1, 5.6.7, 8.8.2.2, 8.8.3, 12.4.2; RFC 9111 1.2.2, 4.2."""
+"""The grammar of single fields: RFC 9110 5.6.1, 5.6.7, 8.8.2.2, 8.8.3, 10.2.3, 12.4.2; RFC 9111 1.2.2, 4.2."""
 
 import pytest
 from hypothesis import given
@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from proxy.message import Fields
 from proxy.policy.fields import (
     INFINITE,
+    LONGEST_WAIT,
     EntityTag,
     date_field,
     delta_seconds,
@@ -15,6 +16,7 @@ from proxy.policy.fields import (
     http_date,
     members,
     parse_date,
+    retry_after,
     same_strongly,
     same_weakly,
     strong_last_modified,
@@ -190,6 +192,28 @@ def test_entity_tags(value: str, expected: list[tuple[bool, str]]) -> None:
 def test_comparison_is_the_table_of_8_8_3_2(a: str, b: str, strongly: bool, weakly: bool) -> None:
     (left,), (right,) = entity_tags(a), entity_tags(b)
     assert (same_strongly(left, right), same_weakly(left, right)) == (strongly, weakly)
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([], None),
+        (["120"], 120),
+        (["0"], 0),
+        (["99999999999999999999"], LONGEST_WAIT),
+        (["Sun, 06 Nov 1994 08:49:37 GMT"], 30),  # a part of a second is waited for too
+        (["Sun, 06 Nov 1994 08:00:00 GMT"], 0),
+        (["Sun, 06 Nov 2094 08:49:37 GMT"], LONGEST_WAIT),
+        (["soon"], None),
+        (["-1"], None),
+        (["1.5"], None),
+        (["120", "120"], None),
+        ([""], None),
+    ],
+)
+def test_retry_after(lines: list[str], expected: int | None) -> None:
+    fields = Fields.of(*(("Retry-After", line) for line in lines))
+    assert retry_after(fields, WHEN - 29.5) == expected
 
 
 @pytest.mark.parametrize("lines", [[], ["a"], ['"a"', '"b"'], ["*"]])

@@ -405,6 +405,19 @@ async def test_clients_of_a_failing_origin_are_no_storm(
         assert origin.count() == calls
 
 
+@pytest.mark.parametrize("headers", [{}, PART])
+async def test_who_shares_a_failure_is_told_when_to_come_again_as_its_leader_is(headers: dict[str, str]) -> None:
+    async with Origin() as origin, running(origin, monotonic=Clock()) as gateway:
+        gate = origin.hold("/a")
+        origin.answer("/a", 503, [("Retry-After", "120")])
+        together = asyncio.gather(*(gateway.get("/a", headers) for _ in range(10)))
+        await origin.arrived("/a")
+        await gateway.waiting(9)
+        gate.release()
+        assert [(got.status, got.header("retry-after")) for got in await together] == [(503, "120")] * 10
+        assert origin.count() == 1
+
+
 async def test_many_different_wishes_of_a_failing_origin_are_soon_refused() -> None:
     async with Origin() as origin, running(origin, {"upstream": {"max_in_flight": 10, "max_queue": 200}}) as gateway:
         gate = origin.hold("/")

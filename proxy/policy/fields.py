@@ -1,4 +1,4 @@
-"""The grammar of the fields that caching reads (RFC 9110 5.6, 8.8, 12.4): strict and total.
+"""The grammar of the fields that caching reads (RFC 9110 5.6, 8.8, 10.2.3, 12.4): strict and total.
 
 Every function takes text and gives a value, or None when the text is not of that form; what a peer sent raises nothing.
 """
@@ -7,12 +7,14 @@ import re
 from calendar import monthrange, timegm
 from email.utils import formatdate
 from functools import lru_cache
+from math import ceil
 from typing import NamedTuple
 
 from proxy.message import Fields
 
 OWS = " \t"
 INFINITE = 2**31  # seconds; what does not fit is taken for this (RFC 9111 1.2.2)
+LONGEST_WAIT = 86_400  # seconds that anybody is asked to stay away, whatever an origin says
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105
 IS_TOKEN = re.compile(TOKEN).fullmatch
 
@@ -142,6 +144,15 @@ def date_field(fields: Fields, name: str, now: float) -> float | None:
     if seconds is None and len(lines := set(fields.lines(name))) == 1:
         seconds = parse_date(lines.pop(), now)
     return seconds
+
+
+def retry_after(fields: Fields, now: float) -> int | None:
+    """Whole seconds after which to come again, at most LONGEST_WAIT; None when the answer does not say (10.2.3)."""
+    seconds: float | None = delta_seconds(fields.get("retry-after") or "")
+    if seconds is None:
+        date = date_field(fields, "retry-after", now)
+        seconds = None if date is None else max(0.0, date - now)
+    return None if seconds is None else min(ceil(seconds), LONGEST_WAIT)
 
 
 # -- validators --------------------------------------------------------------------------------------------------------
