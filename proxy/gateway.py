@@ -172,12 +172,12 @@ class Gateway:
         self._sweeper = asyncio.create_task(self._sweep_for_ever(), name="sweep")
         self.readiness.started = True
 
-    async def close(self, *, at_once: bool = False) -> None:
-        """Let fetches end for a moment, unless it is to be `at_once`, then close everything."""
+    async def close(self, at_once: asyncio.Event | None = None) -> None:
+        """Let fetches end for a moment, or until it is to be `at_once`, then close everything."""
         if self._sweeper is not None:
             await end([self._sweeper])
         await self._place.close()
-        await self.tasks.close(0.0 if at_once else FETCHES)
+        await self.tasks.close(FETCHES, at_once)
         await self.tiers.close()
         await self.story.routes.close()
         await self._place.end()

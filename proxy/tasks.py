@@ -17,6 +17,17 @@ async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
         _, running = await asyncio.wait(running, timeout=AGAIN)
 
 
+async def unless(event: asyncio.Event, work: Coroutine[Any, Any, object]) -> None:
+    """Do the work, or as much of it as there is time for before the event."""
+    working, told = asyncio.create_task(work), asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait({working, told}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (working, told):
+            task.cancel()
+        await asyncio.gather(working, told, return_exceptions=True)
+
+
 class Tasks:
     """Starts coroutines off the caller's path. What they raise goes to `on_error`, never to nobody."""
 
@@ -44,9 +55,9 @@ class Tasks:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._on_error(task.get_name(), error)
 
-    async def close(self, grace: float) -> None:
-        """Let what runs end for `grace` seconds, then cancel it."""
+    async def close(self, grace: float, at_once: asyncio.Event | None = None) -> None:
+        """Let what runs end for `grace` seconds, or until `at_once` is set, then cancel it."""
         self._closed = True
         if self._running:
-            await asyncio.wait(set(self._running), timeout=grace)
+            await unless(at_once or asyncio.Event(), asyncio.wait(set(self._running), timeout=grace))
         await end(self._running)

@@ -76,19 +76,23 @@ async def serve(loaded: Loaded, *, reload: Callable[[], Loaded], allow_python_pa
     writer = _writer(settings)
     try:
         _warn(loaded)
-        if settings.listen.workers > 1:
-            return await _parent(loaded, again, public, admin)
-        gateway, signals = Gateway(loaded, source=again, access=writer), Signals()
-        await gateway.start()
-        try:
-            return await _run(gateway, public, admin, loaded.file, signals)
-        finally:
-            await gateway.close(at_once=signals.at_once.is_set())
+        signals = Signals()
+        with signals.heard():
+            if settings.listen.workers > 1:
+                return await _parent(loaded, again, public, admin, signals)
+            gateway = Gateway(loaded, source=again, access=writer)
+            await gateway.start()
+            try:
+                return await _run(gateway, public, admin, loaded.file, signals)
+            finally:
+                await gateway.close(signals.at_once)
     finally:
         writer.close()
 
 
-async def _parent(loaded: Loaded, read: Callable[[], Loaded], public: Sequence[socket], admin: Sequence[socket]) -> int:
+async def _parent(
+    loaded: Loaded, read: Callable[[], Loaded], public: Sequence[socket], admin: Sequence[socket], signals: Signals
+) -> int:
     """Several workers: this process takes what they share, and serves nothing itself."""
     settings, size = loaded.settings, loaded.settings.listen.workers
     common, log, keeper = Common.of(settings), building.local_log(settings), building.keeper(settings, time.time)
@@ -123,7 +127,9 @@ async def _parent(loaded: Loaded, read: Callable[[], Loaded], public: Sequence[s
                 hears={"files": keeper.take if keeper is not None else lambda changes: None, NOTE: limits.note},
             )
             sweeps = [lambda: swept(limits), *([keeper.sweep] if keeper is not None else [])]
-            return await _supervise(desk, loaded, sweeps, keeper, lambda: _announce(settings, public, common.token))
+            return await _supervise(
+                desk, loaded, signals, sweeps, keeper, lambda: _announce(settings, public, common.token)
+            )
     finally:
         shares.close()
 
@@ -147,11 +153,15 @@ async def _journal(settings: Settings, log: LocalLog, memory: int) -> AsyncItera
 
 
 async def _supervise(
-    desk: Desk, loaded: Loaded, sweeps: Sequence[Sweep], keeper: Keeper | None, announce: Callable[[], None]
+    desk: Desk,
+    loaded: Loaded,
+    signals: Signals,
+    sweeps: Sequence[Sweep],
+    keeper: Keeper | None,
+    announce: Callable[[], None],
 ) -> int:
     """Run the workers, and what the parent does beside, until SIGTERM; the exit code."""
-    settings, signals = loaded.settings, Signals()
-    signals.listen()
+    settings = loaded.settings
     background = [reloads(signals, desk.reload)]
     if loaded.file is not None:
         background.append(watch(loaded.file, signals))
@@ -162,7 +172,6 @@ async def _supervise(
         return await desk.workers.run(signals, drain, announce)
     finally:
         await end(tasks)
-        signals.close()
         if keeper is not None:
             await keeper.close()
 
@@ -191,6 +200,11 @@ def work(seat: Seat) -> int:
 
 async def _work(seat: Seat) -> int:
     member = await Member.join(seat)
+    with member.orders.heard():
+        return await _member(seat, member)
+
+
+async def _member(seat: Seat, member: Member) -> int:
     first, live = member.kit.first, member.kit.live
     writer = _writer(first.settings)
     try:
@@ -201,7 +215,7 @@ async def _work(seat: Seat) -> int:
         try:
             return await _run(gateway, seat.public, seat.admin, None, member.orders, member)
         finally:
-            await gateway.close(at_once=member.orders.at_once.is_set())
+            await gateway.close(member.orders.at_once)
     except ConfigError as error:
         member.unfit(error)
         return 2

@@ -85,12 +85,16 @@ async def running(
     numbers = [port.sockets[0].getsockname()[1] for port in (public, admin)]
     started = asyncio.Event()
     run = Running(*numbers, signals, readiness, counters, asyncio.create_task(asyncio.sleep(0, 0)))
-    run.task = asyncio.create_task(
-        serve(
-            public, admin, readiness, signals, drain or Drain(0.0, 20.0),
-            reload=lambda: run.reload(), watched=watched, announce=started.set,
-        )
-    )  # fmt: skip
+
+    async def served() -> int:
+        with signals.heard():
+            return await serve(
+                public, admin, readiness, signals, drain or Drain(0.0, 20.0),
+                reload=lambda: run.reload(), watched=watched, announce=started.set,
+            )  # fmt: skip
+
+    ours = {number: signal.getsignal(number) for number in signals.meanings}
+    run.task = asyncio.create_task(served())
     try:
         await started.wait()
         yield run
@@ -98,6 +102,8 @@ async def running(
         signals.end()
         signals.end()
         await run.ended()
+        for number, handler in ours.items():
+            signal.signal(number, handler)
 
 
 async def ready(run: Running) -> int:
@@ -200,12 +206,15 @@ async def test_who_is_told_again_waits_for_no_fetch(tmp_path: Path) -> None:
         await asyncio.sleep(0.1)
         done.append(1)
 
-    for at_once in (False, True):
-        gateway = Gateway(settings_from(settings("http://127.0.0.1:9", tmp_path)))
+    for told in (False, True):
+        gateway, at_once = Gateway(settings_from(settings("http://127.0.0.1:9", tmp_path))), asyncio.Event()
         await gateway.start()
         gateway.tasks.spawn(fetch())
-        await asyncio.sleep(0)
-        await gateway.close(at_once=at_once)
+        closing = asyncio.create_task(gateway.close(at_once))
+        await asyncio.sleep(0)  # it may be told again while it closes
+        if told:
+            at_once.set()
+        await closing
     assert done == [1]
 
 

@@ -5,6 +5,7 @@ drain under load, what the log tells, settings from the environment, a Redis tha
 import asyncio
 import re
 import signal
+from contextlib import suppress
 from pathlib import Path
 from time import time
 from typing import Any
@@ -184,6 +185,28 @@ async def test_a_drain_under_load_fails_no_request_it_has_taken() -> None:
         assert await gateway.ended() == 0
         assert answered > 100
         assert "Traceback" not in gateway.log
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_told_again_while_it_closes_it_ends_well_all_the_same(workers: int) -> None:
+    """However often it is told, by an impatient operator or by whoever signals all processes of a group."""
+    settings = {"rules": [{"pattern": "*", "ttl": 60}], "listen": {"workers": workers, "drain_delay": 0}}
+    async with Origin() as origin, serving(origin, settings) as gateway:
+        origin.hold("/a")
+        async with raw(gateway.port) as client:
+            await client.send(b"GET /a HTTP/1.1\r\nHost: site.example\r\n\r\n")
+            await origin.arrived("/a")
+        gateway.signal(signal.SIGTERM)  # the client has left, and what it began is waited for
+        with suppress(OSError):
+            while True:
+                async with raw(gateway.port):
+                    await asyncio.sleep(0.01)
+        ended = asyncio.create_task(gateway.ended())
+        while not ended.done():
+            with suppress(ProcessLookupError):
+                gateway.signal(signal.SIGTERM)
+            await asyncio.wait([ended], timeout=0.05)
+        assert ended.result() == 0
 
 
 async def test_the_access_log_says_what_the_answer_said() -> None:

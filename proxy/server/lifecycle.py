@@ -4,7 +4,8 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from proxy.server.connections import Gate
 from proxy.server.front import Front
 from proxy.server.listening import BACKLOG, ServerTls
 from proxy.server.watching import changes
-from proxy.tasks import end
+from proxy.tasks import end, unless
 
 _log = logging.getLogger(__name__)
 _TLS_HANDSHAKE = 10.0
@@ -51,16 +52,24 @@ class Signals:
         """To end; told twice, at once."""
         (self.at_once if self.stop.is_set() else self.stop).set()
 
-    def listen(self) -> None:
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self.end)
-        loop.add_signal_handler(signal.SIGINT, self.end)
-        loop.add_signal_handler(signal.SIGHUP, self.reload.set)
+    @property
+    def meanings(self) -> Mapping[signal.Signals, Callable[[], None]]:
+        """What each of them does."""
+        return {signal.SIGTERM: self.end, signal.SIGINT: self.end, signal.SIGHUP: self.reload.set}
 
-    def close(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            loop.remove_signal_handler(number)
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Listen while the process has anything to close. What comes after that finds one that ends by itself, and is
+        ignored, lest its exit code be the signal's."""
+        loop, meanings = asyncio.get_running_loop(), self.meanings
+        for number, act in meanings.items():
+            loop.add_signal_handler(number, act)
+        try:
+            yield
+        finally:
+            for number in meanings:
+                loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_IGN)
 
 
 async def serve(
@@ -74,12 +83,11 @@ async def serve(
     watched: Path | None = None,
     announce: Callable[[], None] = lambda: None,
 ) -> int:
-    """Serve until SIGTERM or SIGINT has been obeyed; the exit code.
+    """Serve until told to stop, and that has been obeyed; the exit code. The caller hears the `signals`.
 
     `reload` is called on SIGHUP and when the `watched` file changes; it raises ConfigError when the old settings go on
     to hold. `announce` is called once requests are taken. The admin port answers until the end.
     """
-    signals.listen()
     ports = [port for port in (admin, public) if port is not None]
     listeners = {id(port): await _listen(port) for port in ports}
     background = [reloads(signals, reload)]
@@ -92,13 +100,12 @@ async def serve(
         await signals.stop.wait()
         _log.info("draining: requests may take %g s to end", drain.limit)
         readiness.draining = public.front.draining = True
-        await _unless(signals.at_once, asyncio.sleep(drain.delay))
+        await unless(signals.at_once, asyncio.sleep(drain.delay))
         await _end(public, listeners[id(public)], signals, drain.limit)
     finally:
         await end(tasks)
         for port in ports:
             await _end(port, listeners[id(port)], signals, 0.0)
-        signals.close()
     return 0
 
 
@@ -119,7 +126,7 @@ async def _end(port: Port, listeners: Sequence[asyncio.Server], signals: Signals
     port.front.draining = True
     port.gate.close_idle()
     if limit:
-        await _unless(signals.at_once, _within(limit, port.gate.drained()))
+        await unless(signals.at_once, _within(limit, port.gate.drained()))
     await port.gate.shutdown(_CUT)
 
 
@@ -129,17 +136,6 @@ async def _within(seconds: float, work: Coroutine[object, object, None]) -> None
             await work
     except TimeoutError:
         _log.warning("requests were still under way after %g s; they are cut", seconds)
-
-
-async def _unless(event: asyncio.Event, work: Coroutine[object, object, None]) -> None:
-    """Do the work, or as much of it as there is time for before the event."""
-    working, told = asyncio.create_task(work), asyncio.create_task(event.wait())
-    try:
-        await asyncio.wait({working, told}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (working, told):
-            task.cancel()
-        await asyncio.gather(working, told, return_exceptions=True)
 
 
 async def watch(file: Path, signals: Signals) -> None:

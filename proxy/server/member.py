@@ -21,11 +21,9 @@ RELOAD = 20.0  # seconds for reading the settings and letting them hold everywhe
 class Orders(Signals):
     """What a worker is told, by its parent. SIGTERM means it alone, and once."""
 
-    def listen(self) -> None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.stop.set)
-
-    def close(self) -> None:
-        asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
+    @property
+    def meanings(self) -> Mapping[signal.Signals, Callable[[], None]]:
+        return {signal.SIGTERM: self.stop.set}
 
     def end_now(self) -> None:
         self.stop.set()

@@ -94,7 +94,8 @@ async def _work(seat: Seat) -> int:
     telling = asyncio.create_task(served.tell())
     try:
         drain = Drain(said["delay"], said["limit"])
-        return await serve(port, None, readiness, member.orders, drain, reload=member.reload, announce=member.ready)
+        with member.orders.heard():
+            return await serve(port, None, readiness, member.orders, drain, reload=member.reload, announce=member.ready)
     finally:
         telling.cancel()
         await served.file.close()
@@ -298,11 +299,11 @@ async def _parent(said: dict[str, Any]) -> int:
         answer=said["answer"],
     )
     signals = Signals()
-    signals.listen()
     background = [asyncio.create_task(_reloads(desk, signals)), asyncio.create_task(_sweeps(keeper))]
     try:
         drain = Drain(said["delay"], said["limit"])
-        return await desk.workers.run(signals, drain, lambda: print("port", bound[0].getsockname()[1], flush=True))
+        with signals.heard():
+            return await desk.workers.run(signals, drain, lambda: print("port", bound[0].getsockname()[1], flush=True))
     finally:
         for task in background:
             task.cancel()
