@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -203,6 +204,8 @@ def _thresholds(section: UpstreamSettings) -> Thresholds:
         breaker.open_for,
         breaker.max_open,
         section.connect_timeout + section.first_byte_timeout,
+        inf if breaker.slow_call_duration is None else breaker.slow_call_duration,
+        breaker.slow_call_rate,
     )
 
 

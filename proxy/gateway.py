@@ -41,7 +41,7 @@ from proxy.settings.model import Settings
 from proxy.story import Story
 from proxy.tasks import Tasks, end
 from proxy.tiers import Tiers
-from proxy.upstream.breaker import Change, State
+from proxy.upstream.breaker import Change
 
 _log = logging.getLogger("cachegate")
 
@@ -101,7 +101,7 @@ class Gateway:
             lambda purge: self.counters.purged(purge.kind.value),
             settings.admin.receipts,
         )
-        around = building.Surroundings(self.name, self.counters.upstream, self._clock, timer, _breaker_changed)
+        around = building.Surroundings(self.name, self.counters.upstream, self._clock, timer, self._breaker_changed)
         self.story = Story(
             settings, around, self._place, self.tiers, self.ending, self.limits, self.tasks, self.counters
         )
@@ -228,8 +228,15 @@ class Gateway:
     def _own(self) -> tuple[Counters, Figures]:
         """What was counted here, and how things stand."""
         figures = self.tiers.measure(self.counters)  # first: it brings the tiers' lookups into the counters
-        breakers = {name or MAIN: state.value for name, state in self.story.routes.breakers.items()}
-        return self.counters, replace(figures, breakers=breakers)
+        services = {name or MAIN: service for name, service in self.story.routes.figures.items()}
+        return self.counters, replace(figures, services=services)
+
+    def _breaker_changed(self, name: str, change: Change) -> None:
+        level, open_for = logging.INFO, ""
+        if change.cause is not None:
+            self.counters.opened(name or MAIN, change.cause)
+            level, open_for = logging.WARNING, f" for {change.seconds:.1f} s"
+        _log.log(level, "upstream %s: the breaker is %s%s: %s", name or MAIN, change.state.value, open_for, change.why)
 
     def apply(self, loaded: Loaded) -> None:
         """Let what can change hold from the next request on. ConfigError leaves everything as it was."""
@@ -237,12 +244,6 @@ class Gateway:
         self.story.change(settings, self._live)
         logging.getLogger().setLevel(settings.log.level.upper())
         self._live = settings
-
-
-def _breaker_changed(name: str, change: Change) -> None:
-    level = logging.WARNING if change.state is State.OPEN else logging.INFO
-    open_for = f" for {change.seconds:.1f} s" if change.state is State.OPEN else ""
-    _log.log(level, "upstream %s: the breaker is %s%s: %s", name or MAIN, change.state.value, open_for, change.why)
 
 
 def _unexpected(name: str, error: BaseException) -> None:

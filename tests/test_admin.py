@@ -17,7 +17,7 @@ from proxy.invalidation.purge_requests import PurgeRequest
 from proxy.invalidation.purges import Receipt
 from proxy.invalidation.records import Kind
 from proxy.observe.counters import Counters
-from proxy.observe.figures import Figures, TierFigures
+from proxy.observe.figures import Figures, ServiceFigures, TierFigures
 from proxy.outcome import Outcome, Tier, Verdict
 from proxy.reasons import Why
 from proxy.server.admin.clearing import Cleared
@@ -40,7 +40,7 @@ TOKEN = "Authorization: Bearer right"
 FIGURES = Figures(
     tiers={Tier.MEMORY: TierFigures(3, 300, 1000, 2), Tier.FILE: TierFigures(0, 0, 0, 0, off="read-only")},
     files=tuple(f"f{n}" for n in range(150)),
-    breakers={"main": "closed"},
+    services={"main": ServiceFigures()},
     workers=2,
 )
 

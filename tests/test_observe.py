@@ -20,7 +20,7 @@ from proxy.errors import Fault
 from proxy.observe import logs
 from proxy.observe.collector import registry
 from proxy.observe.counters import MAX_RULES, OTHER_RULES, Counters
-from proxy.observe.figures import Figures, TierFigures
+from proxy.observe.figures import Figures, ReplicaFigures, ServiceFigures, TierFigures
 from proxy.observe.latency import BOUNDS, Histogram
 from proxy.observe.logs import LineWriter, json_line, printable, setup
 from proxy.outcome import Outcome, Tier, Verdict
@@ -153,7 +153,10 @@ def test_the_series_have_the_names_and_labels_of_the_contract() -> None:
     counters.purged("tag")
     counters.tiers[Tier.MEMORY].hits = 4
     counters.malformed = counters.in_flight = counters.connections = 2
-    figures = Figures({Tier.MEMORY: TierFigures(3, 300, 1000, 2)}, breakers={"main": "open"})
+    service = ServiceFigures("open", "slow_call_rate", (ReplicaFigures("a:1"), ReplicaFigures("b:1", up=False)))
+    figures = Figures({Tier.MEMORY: TierFigures(3, 300, 1000, 2)}, services={"main": service})
+    counters.opened("main", "slow_call_rate")
+    counters.opened("main", "slow_call_rate")
     text = generate_latest(registry(counters, figures)).decode()
     samples = {
         (sample.name, *sorted(sample.labels.items())): sample.value
@@ -179,6 +182,9 @@ def test_the_series_have_the_names_and_labels_of_the_contract() -> None:
     assert samples["cachegate_rate_limited_total", ("rule", "users")] == 1
     assert samples["cachegate_breaker_state", ("state", "open"), ("upstream", "main")] == 1
     assert samples["cachegate_breaker_state", ("state", "closed"), ("upstream", "main")] == 0
+    assert samples["cachegate_breaker_opened_total", ("cause", "slow_call_rate"), ("upstream", "main")] == 2
+    assert samples["cachegate_replica_up", ("replica", "a:1"), ("upstream", "main")] == 1
+    assert samples["cachegate_replica_up", ("replica", "b:1"), ("upstream", "main")] == 0
     assert samples[("cachegate_in_flight",)] == samples[("cachegate_connections",)] == 2
     assert any(name == "cachegate_build_info" for name, *_ in samples)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from proxy.errors import Fault
 from proxy.observe.counters import MAX_RULES, OTHER_RULES, Counters
-from proxy.observe.figures import FILES, STATES, Figures, RedisFigures, TierFigures
+from proxy.observe.figures import FILES, STATES, Figures, RedisFigures, ReplicaFigures, ServiceFigures, TierFigures
 from proxy.observe.merging import _STATES, merged
 from proxy.outcome import Outcome, Tier, Verdict
 from proxy.reasons import Why
@@ -96,8 +96,18 @@ def test_memory_adds_up_and_the_file_tier_is_counted_once() -> None:
 
 
 def test_the_worst_state_is_told() -> None:
-    breakers = [Figures(breakers={"": "closed", "b": "open"}), Figures(breakers={"": "half-open"})]
-    assert merged(breakers).breakers == {"": "half-open", "b": "open"}
+    here = {"main": ServiceFigures(), "b": ServiceFigures("open", "error_rate")}
+    there = {"main": ServiceFigures("half-open", "consecutive"), "b": ServiceFigures()}
+    assert merged([Figures(services=here), Figures(services=there)]).services == {
+        "main": ServiceFigures("half-open", "consecutive"),
+        "b": ServiceFigures("open", "error_rate"),
+    }
+    near = ServiceFigures(replicas=(ReplicaFigures("a:1", True, 1, 10, 2), ReplicaFigures("b:1")))
+    far = ServiceFigures(replicas=(ReplicaFigures("a:1", False, 2, 5, 1), ReplicaFigures("b:1")))
+    assert merged([Figures(services={"main": each}) for each in (near, far)]).services["main"].replicas == (
+        ReplicaFigures("a:1", False, 3, 15, 3),
+        ReplicaFigures("b:1"),
+    )
     well = RedisFigures("ready", True, "", 0.001, 10, 2000, {"db0": "keys=10"}, 1)
     ill = RedisFigures("closed", False, "no answer in time", 0.2, 9, 1000, {}, 2)
     assert merged([Figures(redis=well), Figures(), Figures(redis=ill)]).redis == RedisFigures(

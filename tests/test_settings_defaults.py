@@ -48,6 +48,8 @@ DEFAULTS: dict[str, object] = {
     "upstream.breaker.consecutive": 5,
     "upstream.breaker.open_for": 5,
     "upstream.breaker.max_open": 60,
+    "upstream.breaker.slow_call_duration": None,
+    "upstream.breaker.slow_call_rate": 0.5,
     "upstreams": {},
     "listen.host": "127.0.0.1",
     "listen.port": 4000,

@@ -189,6 +189,10 @@ ONE_PROBLEM: list[tuple[dict[str, Any], str]] = [
         {"yaml": "upstream: {url: 'http://h'}\nupstreams: {a: {url: 'https://h'}}"},
         "upstreams.a.id: 'h' is another servic",
     ),
+    (
+        {"yaml": "upstream: {first_byte_timeout: 3, breaker: {slow_call_duration: 3}}"},
+        f"{FILE}:1:65: upstream.breaker.slow_call_duration: wants less than first_byte_timeout, 3 seconds",
+    ),
     ({"yaml": "upstream: {url: ['http://h/a', 'http://h/b']}"}, f"{FILE}:1:17: upstream.url: replicas of one service"),
     ({"yaml": "upstream: {health_check: {interval: 5}}"}, "upstream.health_check.path: required"),
     # two names of one setting

@@ -4,13 +4,14 @@ test turns."""
 
 import asyncio
 import gc
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
 
 from tests.support.gateway import Client, Clock, Got, running
-from tests.support.origin import FIN, RST, STALL, Gate, Origin
+from tests.support.origin import FIN, RST, STALL, Gate, Origin, Reader, Recorded, Writer
 from tests.support.rawtcp import raw
 
 PASSING: dict[str, Any] = {"cache": {"unmatched": "bypass"}}
@@ -96,6 +97,45 @@ async def test_a_share_of_failures_opens_it() -> None:
         assert await status(gateway, "/good") == 200
         assert await status(gateway, "/bad") == 500  # ten of twenty
         assert refused(await gateway.get("/good"))
+
+
+async def late(request: Recorded, reader: Reader, writer: Writer) -> None:
+    await asyncio.sleep(0.3)
+    writer.write(OK + b"Content-Length: 0\r\n\r\n")
+
+
+async def test_a_share_of_slow_calls_opens_it_and_every_page_says_so() -> None:
+    clock, thresholds = Clock(), {"slow_call_duration": 0.25, "min_requests": 4, "consecutive": 100}
+    async with Origin() as origin, running(origin, passing(breaker=thresholds), monotonic=clock) as gateway:
+        origin.answer("/quick")
+        origin.script("/late", late)
+        assert [await status(gateway, "/quick") for _ in range(2)] == [200] * 2
+        assert await asyncio.gather(status(gateway, "/late"), status(gateway, "/late")) == [200] * 2
+        assert refused(await gateway.get("/quick"))
+        stats = (await gateway.stats())["upstream"]
+        assert (stats["breaker"], stats["cause"]) == ("open", "slow_call_rate")
+        metrics = (await gateway.admin("GET", "/metrics")).body.decode()
+        assert 'cachegate_breaker_opened_total{cause="slow_call_rate",upstream="main"} 1.0' in metrics
+        clock.advance(5)
+        assert await status(gateway, "/late") == 200  # a probe that is slow closes nothing
+        assert refused(await gateway.get("/quick"))
+        clock.advance(10)
+        assert [await status(gateway, "/quick") for _ in range(2)] == [200] * 2
+        assert "cause" not in (await gateway.stats())["upstream"]
+
+
+async def test_a_slow_upload_makes_no_slow_call() -> None:
+    """The origin is asked when it has all of the request."""
+
+    async def content() -> AsyncIterator[bytes]:
+        yield b"a"
+        await asyncio.sleep(0.3)
+        yield b"b"
+
+    thresholds = {"slow_call_duration": 0.25, "min_requests": 1, "consecutive": 100}
+    async with Origin() as origin, running(origin, passing(breaker=thresholds), monotonic=Clock()) as gateway:
+        origin.answer("/a")
+        assert [(await gateway.post("/a", content())).status for _ in range(2)] == [200] * 2
 
 
 async def test_what_is_not_the_origins_fault_leaves_it_closed() -> None:

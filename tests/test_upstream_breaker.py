@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.upstream.breaker import JITTER, Breaker, Change, State, Thresholds
+from proxy.upstream.breaker import JITTER, Breaker, Cause, Change, State, Thresholds
 from proxy.upstream.retry_budget import RetryBudget
 from proxy.upstream.window import BUCKETS, Window
 
@@ -21,29 +21,67 @@ def breaker(told: list[Change] | None = None, **thresholds: float) -> Breaker:
 
 
 def run(it: Breaker, outcomes: str, now: float = 0.0) -> None:
-    """Calls one after another: `x` fails, `.` succeeds."""
+    """Calls one after another: `x` fails, `.` succeeds; `X` and `s` do so slowly."""
     for outcome in outcomes:
         permit = it.admit(now)
         assert permit is not None
-        it.failed(permit, now, "upstream-reset") if outcome == "x" else it.succeeded(permit, now)
+        slow = outcome in "sX"
+        it.failed(permit, now, "status 503", slow=slow) if outcome in "xX" else it.succeeded(permit, now, slow=slow)
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "opens"),
+    ("outcomes", "cause"),
     [
-        ("xxxx", False),
-        ("xxxxx", True),  # in a row
-        ("xxxx.xxxx", False),
-        (".x" * 9 + "x", False),  # 10 of 19: too few to say
-        (".x" * 10, True),  # 10 of 20
-        (".x" * 9 + "..x", False),  # 10 of 21
-        ("..x" * 20, False),
+        ("xxxx", None),
+        ("xxxxx", Cause.CONSECUTIVE),
+        ("xxxx.xxxx", None),
+        (".x" * 9 + "x", None),  # 10 of 19: too few to say
+        (".x" * 10, Cause.ERROR_RATE),  # 10 of 20
+        (".x" * 9 + "..x", None),  # 10 of 21
+        ("..x" * 20, None),
+        ("s" * 19, None),
+        ("s" * 20, Cause.SLOW_CALLS),
+        ("." * 10 + "s" * 10, Cause.SLOW_CALLS),
+        ("." * 11 + "s" * 10, None),
+        (".x" * 9 + "ss", None),  # neither half is bad in the same way
+        (".." + "sX" * 9, Cause.SLOW_CALLS),  # a failure may be slow as well: 18 of 20, and 9 of 20
+        ("XXXXX", Cause.CONSECUTIVE),
     ],
 )
-def test_what_opens_it(outcomes: str, opens: bool) -> None:
+def test_what_opens_it(outcomes: str, cause: Cause | None) -> None:
     it = breaker()
     run(it, outcomes)
-    assert it.state(0.0) is (State.OPEN if opens else State.CLOSED)
+    assert (it.state(0.0) is State.OPEN, it.cause(0.0)) == (cause is not None, cause)
+
+
+def test_a_call_is_slow_past_its_threshold_and_none_is_without_one() -> None:
+    assert [breaker(slow_call_duration=2.0).is_slow(seconds) for seconds in (2.0, 2.001)] == [False, True]
+    assert not breaker().is_slow(1e9)
+
+
+def test_a_slow_probe_leaves_it_open() -> None:
+    told: list[Change] = []
+    it = breaker(told, slow_call_duration=2.0)
+    run(it, "xxxxx")
+    run(it, "s", 5.0)
+    run(it, "x", 15.0)
+    assert [(change.cause, change.why) for change in told if change.state is State.OPEN] == [
+        (Cause.CONSECUTIVE, "5 failures in a row, the last: status 503"),
+        (Cause.SLOW_CALLS, "the probe was slow"),
+        (Cause.SLOW_CALLS, "the probe failed (status 503)"),
+    ]
+    run(it, ".", 35.0)
+    assert it.cause(35.0) is None
+
+
+def test_slow_calls_leave_the_window_too() -> None:
+    told: list[Change] = []
+    it = breaker(told, slow_call_duration=0.5)
+    run(it, "s" * 10, 0.5)
+    run(it, "." * 9 + "s" * 9, 10.5)
+    assert told == []
+    run(it, "ss", 10.5)
+    assert [change.why for change in told] == ["11 of 20 calls in 10 s took longer than 0.5 s"]
 
 
 def test_what_is_older_than_the_window_counts_no_more() -> None:
@@ -92,6 +130,15 @@ def test_nothing_of_what_opened_it_counts_once_it_is_closed() -> None:
     assert it.state(5.0) is State.CLOSED
     run(it, "x", now=5.0)  # 6 of 20, but 16 if the old ones counted
     assert it.state(5.0) is State.CLOSED
+
+
+def test_no_slow_call_counts_once_it_is_closed() -> None:
+    it = breaker(window=60.0)
+    run(it, "s" * 20)
+    run(it, "." * 12 + "s" * 9, now=5.0)  # 9 of 20: the first was the probe
+    assert it.state(5.0) is State.CLOSED
+    run(it, "ss", now=5.0)
+    assert it.cause(5.0) is Cause.SLOW_CALLS
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.3, 0.999])
@@ -147,9 +194,9 @@ def test_every_change_is_told_once_and_in_words() -> None:
     run(it, "x", 6.0)
     run(it, ".", 16.0)
     assert [(change.state.value, change.why) for change in told] == [
-        ("open", "5 failures in a row, the last: upstream-reset"),
+        ("open", "5 failures in a row, the last: status 503"),
         ("half-open", "the next call is the probe"),
-        ("open", "the probe failed (upstream-reset)"),
+        ("open", "the probe failed (status 503)"),
         ("half-open", "the next call is the probe"),
         ("closed", "the probe succeeded"),
     ]
@@ -167,7 +214,7 @@ class Oracle:
     since: float = 0.0
     seconds: float = 0.0
     openings: int = 0
-    ended: list[tuple[float, bool]] = field(default_factory=list)
+    ended: list[tuple[float, bool, bool]] = field(default_factory=list)  # when, well, slowly
     era: object = field(default_factory=object)
     probe: tuple[object, float] | None = None
 
@@ -184,27 +231,34 @@ class Oracle:
         self.probe = object(), now
         return self.probe[0]
 
-    def end(self, call: object, now: float, how: str) -> None:
+    def end(self, call: object, now: float, how: str, slow: bool) -> None:
         if self.state is State.HALF_OPEN and self.probe is not None and call is self.probe[0]:
-            if how == "failed":
+            if how == "failed" or (how == "succeeded" and slow):
                 self.open(now)
             elif how == "succeeded":
                 self.state, self.era, self.openings, self.ended = State.CLOSED, object(), 0, []
             else:
                 self.probe = None
         elif self.state is State.CLOSED and call is self.era and how != "left":
-            self.ended.append((now, how == "succeeded"))
-            if how == "failed" and self.is_too_much(now):
+            self.ended.append((now, how == "succeeded", slow))
+            if (how == "failed" and self.is_too_much(now)) or ((how == "failed" or slow) and self.is_too_slow(now)):
                 self.open(now)
 
     def is_too_much(self, now: float) -> bool:
-        good = [ok for _, ok in self.ended]
-        tenth = self.limits.window / BUCKETS
-        lately = [ok for when, ok in self.ended if when // tenth > now // tenth - BUCKETS]
+        good = [ok for _, ok, _ in self.ended]
+        lately = [ok for ok, _ in self.lately(now)]
         share = lately.count(False) / len(lately)
         return (not any(good[-self.limits.consecutive :]) and len(good) >= self.limits.consecutive) or (
             len(lately) >= self.limits.min_requests and share >= self.limits.error_rate
         )
+
+    def is_too_slow(self, now: float) -> bool:
+        slow = [slow for _, slow in self.lately(now)]
+        return len(slow) >= self.limits.min_requests and sum(slow) >= max(1, self.limits.slow_call_rate * len(slow))
+
+    def lately(self, now: float) -> list[tuple[bool, bool]]:
+        tenth = self.limits.window / BUCKETS
+        return [(ok, slow) for when, ok, slow in self.ended if when // tenth > now // tenth - BUCKETS]
 
     def open(self, now: float) -> None:
         longest = min(self.limits.max_open, self.limits.open_for * 2**self.openings)
@@ -212,20 +266,24 @@ class Oracle:
         self.state, self.since, self.openings, self.era = State.OPEN, now, self.openings + 1, object()
 
 
-LIMITS = Thresholds(error_rate=0.5, min_requests=6, window=10.0, consecutive=4, open_for=5.0, max_open=20.0, probe=7.0)
+LIMITS = Thresholds(0.5, 6, window=10.0, consecutive=4, open_for=5.0, max_open=20.0, probe=7.0, slow_call_rate=0.7)
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["begin", "succeeded", "failed", "failed", "left", "pass"]), st.integers(0, 40)),
+    st.tuples(
+        st.sampled_from(["begin", "begin", "succeeded", "failed", "failed", "left", "pass"]),
+        st.integers(0, 40),
+        st.booleans(),
+    ),
     max_size=120,
 )
 
 
 @settings(max_examples=200, deadline=None)
 @given(STEPS)
-def test_it_agrees_with_an_oracle(steps: list[tuple[str, int]]) -> None:
+def test_it_agrees_with_an_oracle(steps: list[tuple[str, int, bool]]) -> None:
     told: list[Change] = []
     it, oracle, now = Breaker(LIMITS, told.append, lambda: CHANCE), Oracle(LIMITS), 0.0
     calls: list[tuple[int, object]] = []
-    for step, number in steps:
+    for step, number, slow in steps:
         if step == "pass":
             now += number / 4
         elif step == "begin":
@@ -239,12 +297,12 @@ def test_it_agrees_with_an_oracle(steps: list[tuple[str, int]]) -> None:
             assert it.state(now) is oracle.state
             match step:
                 case "succeeded":
-                    it.succeeded(permit, now)
+                    it.succeeded(permit, now, slow=slow)
                 case "failed":
-                    it.failed(permit, now, "x")
+                    it.failed(permit, now, "x", slow=slow)
                 case "left":
                     it.left(permit)
-            oracle.end(call, now, step)
+            oracle.end(call, now, step, slow)
         oracle.look(now)
         assert it.state(now) is oracle.state
         assert sum(it.probes(permit) for permit, _ in calls) <= 1

@@ -60,8 +60,11 @@ def look(running: Gateway) -> Iterator[Check]:
 
 
 def _upstream(upstream: dict[str, Any]) -> Check:
-    detail = f"breaker {upstream['breaker']}, {upstream['errors']:,} errors in {upstream['requests']:,} requests"
-    return Check("upstream", "ok" if upstream["breaker"] == "closed" else "bad", detail)
+    cause = f" ({upstream['cause']})" if "cause" in upstream else ""
+    detail = f"breaker {upstream['breaker']}{cause}, {upstream['errors']:,} errors in {upstream['requests']:,} requests"
+    down = [f"{each['name']} ({each['upstream']})" for each in upstream.get("replicas", ()) if not each["up"]]
+    detail += f"; down: {', '.join(down)}" if down else ""
+    return Check("upstream", "bad" if down or upstream["breaker"] != "closed" else "ok", detail)
 
 
 def _tier(name: str, tier: dict[str, Any]) -> Check:

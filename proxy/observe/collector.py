@@ -88,12 +88,18 @@ def _upstreams(counters: Counters, figures: Figures) -> Iterator[Metric]:
     calls = counters.upstream
     yield _counter("cachegate_upstream_requests", "Calls to the origins", "outcome", calls.outcomes)
     yield _histograms("cachegate_upstream_seconds", "Until the head came", None, {"": calls.seconds})
-    if figures.breakers:
-        states = GaugeMetricFamily("cachegate_breaker_state", "1 for the state it is in", labels=["upstream", "state"])
-        for upstream, current in figures.breakers.items():
-            for state in BREAKER_STATES:
-                states.add_metric([upstream, state], int(state == current))
-        yield states
+    states = GaugeMetricFamily("cachegate_breaker_state", "1 for the state it is in", labels=["upstream", "state"])
+    replicas = GaugeMetricFamily("cachegate_replica_up", "1 while it gets calls", labels=["upstream", "replica"])
+    for upstream, service in figures.services.items():
+        for state in BREAKER_STATES:
+            states.add_metric([upstream, state], int(state == service.breaker))
+        for replica in service.replicas:
+            replicas.add_metric([upstream, replica.name], int(replica.up))
+    yield from (states, replicas)
+    opened = CounterMetricFamily("cachegate_breaker_opened", "How often, and by what", labels=["upstream", "cause"])
+    for (upstream, cause), count in sorted(counters.openings.items()):
+        opened.add_metric([upstream, cause], count)
+    yield opened
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -113,6 +113,7 @@ class Counters:
         self.seconds: dict[Verdict, Histogram] = {verdict: Histogram() for verdict in Verdict}
         self.purges: dict[str, int] = {}
         self.rate_limited: dict[str, int] = {}
+        self.openings: dict[tuple[str, str], int] = {}  # of breakers, by upstream and cause
         self.malformed = 0
         self.coalesced = 0
         self.in_flight = 0
@@ -181,6 +182,7 @@ class Counters:
         _add(self.reasons, part.reasons)
         _add(self.purges, part.purges)
         _add(self.rate_limited, part.rate_limited)
+        _add(self.openings, part.openings)
         for name, rule in part.rules.items():
             known = name if name in self.rules or len(self.rules) < MAX_RULES else OTHER_RULES
             self.rules.setdefault(known, RuleCounts()).add(rule)
@@ -197,6 +199,10 @@ class Counters:
     def purged(self, kind: str) -> None:
         """`kind` is one of the few words of the purge body."""
         self.purges[kind] = self.purges.get(kind, 0) + 1
+
+    def opened(self, upstream: str, cause: str) -> None:
+        """A breaker has opened; `cause` is one of the few settings that say when."""
+        self.openings[upstream, cause] = self.openings.get((upstream, cause), 0) + 1
 
 
 def told(outcome: Outcome) -> Why:

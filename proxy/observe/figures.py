@@ -40,13 +40,33 @@ STATES = ("connecting", "ready", "degraded", "closed")
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaFigures:
+    """One of the origins behind a service. `up`: it gets calls, as far as anybody knows."""
+
+    name: str
+    up: bool = True
+    in_flight: int = 0
+    requests: int = 0
+    errors: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFigures:
+    """A service: how its breaker stands (one of BREAKER_STATES), the word of what opened it, and its replicas."""
+
+    breaker: str = "closed"
+    cause: str = ""
+    replicas: tuple[ReplicaFigures, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
-    """The instance now. `files` are names of records, at most FILES; `breakers` map an upstream to its state, one
-    of BREAKER_STATES; `redis` is None where it is not in use; `parts` and `part_bytes` are of answers held in parts."""
+    """The instance now. `files` are names of records, at most FILES; `services` are the upstreams by name; `redis` is
+    None where it is not in use; `parts` and `part_bytes` are of answers held in parts."""
 
     tiers: Mapping[Tier, TierFigures] = field(default_factory=dict)
     files: tuple[str, ...] = ()
-    breakers: Mapping[str, str] = field(default_factory=dict)
+    services: Mapping[str, ServiceFigures] = field(default_factory=dict)
     redis: RedisFigures | None = None
     workers: int = 1
     parts: int = 0

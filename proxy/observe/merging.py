@@ -2,7 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 
-from proxy.observe.figures import BREAKER_STATES, FILES, Figures, RedisFigures, TierFigures
+from proxy.observe.figures import (
+    BREAKER_STATES,
+    FILES,
+    Figures,
+    RedisFigures,
+    ReplicaFigures,
+    ServiceFigures,
+    TierFigures,
+)
 from proxy.outcome import Tier
 
 _STATES = ("ready", "connecting", "degraded", "closed")
@@ -10,18 +18,16 @@ _STATES = ("ready", "connecting", "degraded", "closed")
 
 def merged(parts: Sequence[Figures]) -> Figures:
     """Memory and workers add up. Of the file tier one process alone knows the size, and the others tell zeros; Redis
-    is the same for all who see it."""
-    breakers: dict[str, str] = {}
-    for part in parts:
-        for name, state in part.breakers.items():
-            breakers[name] = max(breakers.get(name, "closed"), state, key=BREAKER_STATES.index)
+    is the same for all who see it. Of a service the worst is told that any of them sees."""
+    names = dict.fromkeys(name for part in parts for name in part.services)
+    services = {name: _service([part.services[name] for part in parts if name in part.services]) for name in names}
     files = tuple(name for part in parts for name in part.files)[:FILES]
     tiers = {tier: _tier(tier, [part.tiers[tier] for part in parts if tier in part.tiers]) for tier in _tiers(parts)}
     redis = [part.redis for part in parts if part.redis is not None]
     return Figures(
         tiers,
         files,
-        breakers,
+        services,
         _redis(redis) if redis else None,
         sum(part.workers for part in parts),
         sum(part.parts for part in parts),
@@ -41,6 +47,24 @@ def _tier(tier: Tier, parts: Sequence[TierFigures]) -> TierFigures:
         (max if shared else sum)(part.max_bytes for part in parts),
         (max if tier is Tier.REDIS else sum)(part.evictions for part in parts),
         next((part.off for part in parts if part.off), ""),
+    )
+
+
+def _service(parts: Sequence[ServiceFigures]) -> ServiceFigures:
+    worst = max(parts, key=lambda part: BREAKER_STATES.index(part.breaker))
+    names = dict.fromkeys(replica.name for part in parts for replica in part.replicas)
+    known = [replica for part in parts for replica in part.replicas]
+    replicas = (_replica([replica for replica in known if replica.name == name]) for name in names)
+    return ServiceFigures(worst.breaker, worst.cause, tuple(replicas))
+
+
+def _replica(parts: Sequence[ReplicaFigures]) -> ReplicaFigures:
+    return ReplicaFigures(
+        parts[0].name,
+        all(part.up for part in parts),
+        sum(part.in_flight for part in parts),
+        sum(part.requests for part in parts),
+        sum(part.errors for part in parts),
     )
 
 

@@ -92,6 +92,12 @@ def _upstreams(settings: Settings) -> Iterator[Finding]:
             yield (*steps, "client_key"), "wants upstream.client_cert beside it"
         if upstream.breaker.max_open < upstream.breaker.open_for:
             yield (*steps, "breaker", "max_open"), f"wants at least open_for, {upstream.breaker.open_for:g} seconds"
+        slow = upstream.breaker.slow_call_duration
+        if slow is not None and slow >= upstream.first_byte_timeout:
+            text = (
+                f"wants less than first_byte_timeout, {upstream.first_byte_timeout:g} seconds: those calls have failed"
+            )
+            yield (*steps, "breaker", "slow_call_duration"), text
         if len({urlsplit(url).path for url in upstream.url}) > 1:
             yield (*steps, "url"), "replicas of one service want the same base path"
     if MAIN in settings.upstreams:

@@ -71,6 +71,10 @@ class Breaker(Section):
     consecutive: Positive = Field(default=5, description="failures in a row that open it")
     open_for: SomeSeconds = Field(default=5.0, description="seconds until the first probe; doubles while probes fail")
     max_open: SomeSeconds = Field(default=60.0, description="seconds that the doubling stops at")
+    slow_call_duration: SomeSeconds | None = Field(
+        default=None, description="seconds to the first byte past which a call is slow; none: no call is"
+    )
+    slow_call_rate: Share = Field(default=0.5, description="share of slow calls in the window that opens it")
 
 
 class UpstreamSettings(Section):

@@ -90,22 +90,24 @@ class Admission:
 class Stay:
     """A call that was let in, until its answer is over. What becomes of it is told to the breaker once."""
 
-    __slots__ = ("_admission", "_inside", "_own", "_permit", "_told")
+    __slots__ = ("_admission", "_inside", "_own", "_permit", "_slow", "_told")
 
     def __init__(self, admission: Admission, permit: int, own: str | None) -> None:
         self._admission = admission
         self._permit = permit
         self._own = own
         self._inside = True
+        self._slow = False
         self._told = False
 
     def may_repeat(self) -> bool:
         """Whether another attempt may follow, as far as the breaker is concerned: it has not opened meanwhile."""
         return self._admission.breaker.holds(self._permit)
 
-    def heard(self, status: int, *, settles: bool) -> None:
-        """The head has come. It is all that counts where it tells of trouble, where it `settles` the call, or where it
-        is the answer to a probe: others wait for that."""
+    def heard(self, status: int, seconds: float, *, settles: bool) -> None:
+        """The head has come, `seconds` after the origin had all of the request. It is all that counts where it tells of
+        trouble, where it `settles` the call, or where it is the answer to a probe: others wait for that."""
+        self._slow = self._admission.breaker.is_slow(seconds)
         if status in TROUBLE:
             self._failed(f"status {status}")
         elif settles or self._admission.breaker.probes(self._permit):
@@ -138,7 +140,7 @@ class Stay:
     def _succeeded(self) -> None:
         if not self._told:
             self._told = True
-            self._admission.breaker.succeeded(self._permit, self._admission.monotonic())
+            self._admission.breaker.succeeded(self._permit, self._admission.monotonic(), slow=self._slow)
 
     def _failed(self, cause: str | None) -> None:
         """Without a cause that is the service's it counts for nothing."""
@@ -148,7 +150,7 @@ class Stay:
         if cause is None:
             self._admission.breaker.left(self._permit)
         else:
-            self._admission.breaker.failed(self._permit, self._admission.monotonic(), cause)
+            self._admission.breaker.failed(self._permit, self._admission.monotonic(), cause, slow=self._slow)
 
 
 def _refusal(seconds: float) -> UpstreamError:

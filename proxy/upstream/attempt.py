@@ -45,12 +45,13 @@ USUAL = Timeouts()
 
 
 class Patience:
-    """What is left of the time that one exchange may spend waiting for the origin."""
+    """What is left, and what was spent, of the time that one exchange may wait for the origin."""
 
-    __slots__ = ("_left", "timeouts")
+    __slots__ = ("_left", "spent", "timeouts")
 
     def __init__(self, timeouts: Timeouts) -> None:
         self.timeouts = timeouts
+        self.spent = 0.0  # seconds
         self._left = timeouts.total or inf
 
     def lift_total(self) -> None:
@@ -69,4 +70,6 @@ class Patience:
             text = f"was silent for {limit:g} s" if silence else f"took longer than {self.timeouts.total:g} s"
             raise AttemptFailed(fault, f"the upstream {text}", stage) from None
         finally:
-            self._left -= loop.time() - began
+            took = loop.time() - began
+            self.spent += took
+            self._left -= took

@@ -1,9 +1,9 @@
 """When calls to a failing service are withheld (Nygard, "Release It!", 2007, "Circuit Breaker").
 
-    CLOSED ---- failures in a row, or their share in the window ----> OPEN
-    OPEN ------ its time is over ---------------------------------> HALF_OPEN
-    HALF_OPEN - the probe succeeds -------------------------------> CLOSED
-    HALF_OPEN - the probe fails ----------------------------------> OPEN, for twice as long
+    CLOSED ---- failures in a row, or the share of failures or of slow calls in the window ----> OPEN
+    OPEN ------ its time is over ------------------------------------------------------------> HALF_OPEN
+    HALF_OPEN - the probe succeeds in time --------------------------------------------------> CLOSED
+    HALF_OPEN - the probe fails, or is slow -------------------------------------------------> OPEN, for twice as long
 
 Pure: time is an argument (monotonic seconds), chance a constructor's. Each call that is let through has a permit, which
 is a number that changes with the state: what is heard of a call that began before the last change counts for nothing.
@@ -28,11 +28,20 @@ class State(StrEnum):
     OPEN = "open"
 
 
+class Cause(StrEnum):
+    """What opened it, by the setting that says when; a probe that fails leaves it at that."""
+
+    CONSECUTIVE = "consecutive"
+    ERROR_RATE = "error_rate"
+    SLOW_CALLS = "slow_call_rate"
+
+
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """`upstream.breaker.*`: the share of at least `min_requests` calls in `window` seconds, or failures in a row, that
-    open it; seconds that it is open, at first and at most. `probe`: seconds after which a probe that is still under way
-    holds up no other."""
+    """`upstream.breaker.*`: the share of failures, or of calls whose head took more than `slow_call_duration` seconds
+    (inf: none is slow), of at least `min_requests` calls in `window` seconds, or failures in a row, that open it;
+    seconds that it is open, at first and at most. `probe`: seconds after which a probe that is still under way holds up
+    no other."""
 
     error_rate: float = 0.5
     min_requests: int = 20
@@ -41,15 +50,18 @@ class Thresholds:
     open_for: float = 5.0
     max_open: float = 60.0
     probe: float = 33.0
+    slow_call_duration: float = inf
+    slow_call_rate: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A new state and why; `seconds` that it is open."""
+    """A new state and why, in words; of an open one the `cause` in one word, and `seconds` that it is open."""
 
     state: State
     why: str
     seconds: float = 0.0
+    cause: Cause | None = None
 
 
 class Breaker:
@@ -68,6 +80,8 @@ class Breaker:
         self._permit = 0
         self._calls = Window(thresholds.window)
         self._failures = Window(thresholds.window)
+        self._slow = Window(thresholds.window)
+        self._cause = Cause.CONSECUTIVE  # of the last opening
         self._in_a_row = 0
         self._openings = 0  # in a row
         self._until = 0.0  # OPEN: when the first probe may be made; HALF_OPEN: when one more may, whatever became of it
@@ -77,6 +91,14 @@ class Breaker:
             self._until = -inf
             self._become(Change(State.HALF_OPEN, "the next call is the probe"))
         return self._state
+
+    def cause(self, now: float) -> Cause | None:
+        """What opened it; None while it is closed."""
+        return None if self.state(now) is State.CLOSED else self._cause
+
+    def is_slow(self, seconds: float) -> bool:
+        """Whether a call whose head came after so long is slow."""
+        return seconds > self._thresholds.slow_call_duration
 
     def withheld(self, now: float) -> float | None:
         """Seconds after which a call may be let through; None when one would be now."""
@@ -105,30 +127,50 @@ class Breaker:
         """Whether this call is the probe."""
         return self._state is State.HALF_OPEN and permit == self._permit
 
-    def succeeded(self, permit: int, now: float) -> None:
+    def succeeded(self, permit: int, now: float, *, slow: bool = False) -> None:
         if permit != self._permit:
             return
         if self._state is State.HALF_OPEN:
-            self._close()
-        else:
-            self._calls.add(now)
-            self._in_a_row = 0
+            if slow:
+                self._open(now, "the probe was slow", Cause.SLOW_CALLS)
+            else:
+                self._close()
+            return
+        self._calls.add(now)
+        self._in_a_row = 0
+        if slow:
+            self._slow.add(now)
+            self._weigh(now, "")
 
-    def failed(self, permit: int, now: float, cause: str) -> None:
+    def failed(self, permit: int, now: float, cause: str, *, slow: bool = False) -> None:
         """`cause` is a word for the log."""
         if permit != self._permit:
             return
         if self._state is State.HALF_OPEN:
-            self._open(now, f"the probe failed ({cause})")
+            self._open(now, f"the probe failed ({cause})", self._cause)
             return
         self._calls.add(now)
         self._failures.add(now)
         self._in_a_row += 1
-        calls, failures = self._calls.count(now), self._failures.count(now)
-        if self._in_a_row >= self._thresholds.consecutive:
-            self._open(now, f"{self._in_a_row} failures in a row, the last: {cause}")
-        elif calls >= self._thresholds.min_requests and failures >= self._thresholds.error_rate * calls:
-            self._open(now, f"{failures} of {calls} calls failed in {self._thresholds.window:g} s, the last: {cause}")
+        if slow:
+            self._slow.add(now)
+        self._weigh(now, cause)
+
+    def _weigh(self, now: float, last: str) -> None:
+        """Open it if what it was told is enough; `last` is the cause of the last failure."""
+        limits = self._thresholds
+        calls, failures, slow = self._calls.count(now), self._failures.count(now), self._slow.count(now)
+        if self._in_a_row >= limits.consecutive:
+            self._open(now, f"{self._in_a_row} failures in a row, the last: {last}", Cause.CONSECUTIVE)
+        elif calls < limits.min_requests:
+            pass
+        elif failures >= limits.error_rate * calls and last:
+            why = f"{failures} of {calls} calls failed in {limits.window:g} s, the last: {last}"
+            self._open(now, why, Cause.ERROR_RATE)
+        elif slow >= limits.slow_call_rate * calls and slow:
+            span = f"{limits.slow_call_duration:g} s"
+            why = f"{slow} of {calls} calls in {limits.window:g} s took longer than {span}"
+            self._open(now, why, Cause.SLOW_CALLS)
 
     def left(self, permit: int) -> None:
         """The call ended for reasons that are not the service's, a client that left say: another one may probe."""
@@ -136,16 +178,17 @@ class Breaker:
             self._permit += 1
             self._until = -inf
 
-    def _open(self, now: float, why: str) -> None:
+    def _open(self, now: float, why: str, cause: Cause) -> None:
         longest = min(self._thresholds.max_open, self._thresholds.open_for * 2.0 ** min(self._openings, 32))
         seconds = longest * (1.0 - JITTER * self._chance())
         self._openings += 1
         self._until = now + seconds
-        self._become(Change(State.OPEN, why, seconds))
+        self._cause = cause
+        self._become(Change(State.OPEN, why, seconds, cause))
 
     def _close(self) -> None:
-        self._calls.clear()
-        self._failures.clear()
+        for window in (self._calls, self._failures, self._slow):
+            window.clear()
         self._in_a_row = self._openings = 0
         self._become(Change(State.CLOSED, "the probe succeeded"))
 

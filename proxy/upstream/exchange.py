@@ -119,6 +119,7 @@ class StreamedAnswer:
         "connection",
         "endless",
         "head",
+        "waited",
         "whole",
     )
 
@@ -127,6 +128,7 @@ class StreamedAnswer:
         self.connection = connection
         self._sender = sender
         self._patience = patience
+        self.waited = patience.spent  # seconds from the request's last byte to the whole head
         self._rest = b""  # of a body that had come whole with its head
         self._ended = False
         self.whole = False  # all of it had come when it was over, read or not

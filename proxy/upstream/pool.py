@@ -8,9 +8,9 @@ from functools import partial
 from typing import TypeVar
 
 from proxy.errors import Fault, UpstreamError
+from proxy.observe.figures import ReplicaFigures, ServiceFigures
 from proxy.upstream.admission import Admission, Stay
 from proxy.upstream.attempt import AttemptFailed, Stage
-from proxy.upstream.breaker import State
 from proxy.upstream.client import OriginClient
 from proxy.upstream.exchange import StreamedAnswer
 from proxy.upstream.health import Check, HealthCheck
@@ -21,17 +21,6 @@ from proxy.upstream.tunnel import WebSocketLink, open_link
 from proxy.upstream.wire import resendable
 
 R = TypeVar("R", bound=StreamedAnswer | WebSocketLink)
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaState:
-    """One replica, for stats."""
-
-    name: str
-    up: bool
-    in_flight: int
-    requests: int
-    errors: int
 
 
 @dataclass(slots=True)
@@ -78,8 +67,11 @@ class ReplicaPool:
         return self.counts.in_flight > 0
 
     @property
-    def breaker_state(self) -> State:
-        return self._admission.breaker.state(self._monotonic())
+    def figures(self) -> ServiceFigures:
+        """How it stands now; a replica that is alone, and not looked after, is the service itself."""
+        now, breaker = self._monotonic(), self._admission.breaker
+        told = self.states() if len(self.replicas) > 1 or self._health is not None else ()
+        return ServiceFigures(breaker.state(now).value, breaker.cause(now) or "", told)
 
     def preflight(self) -> None:
         """As the port says: the breaker is open."""
@@ -131,7 +123,7 @@ class ReplicaPool:
         endless = answer is None or answer.endless
         if endless:
             stay.give_back()
-        stay.heard(answer.head.status if answer is not None else 101, settles=endless)
+        stay.heard(answer.head.status if answer is not None else 101, result.waited, settles=endless)
 
         def over(failure: UpstreamError | None) -> None:
             self.counts.in_flight -= 1
@@ -194,11 +186,11 @@ class ReplicaPool:
             case Stage.ANSWER:
                 return False
 
-    def states(self) -> tuple[ReplicaState, ...]:
+    def states(self) -> tuple[ReplicaFigures, ...]:
         """What is known of each replica now."""
         now = self._monotonic()
         return tuple(
-            ReplicaState(each.name, each.can_take(now), each.in_flight, each.requests, each.errors)
+            ReplicaFigures(each.name, each.can_take(now), each.in_flight, each.requests, each.errors)
             for each in self.replicas
         )
 

@@ -9,11 +9,11 @@ from typing import Protocol
 from proxy.entry import Pairs
 from proxy.errors import Fault, UpstreamError
 from proxy.message import Request
+from proxy.observe.figures import ServiceFigures
 from proxy.policy.conditional import for_the_origin
 from proxy.policy.forwarding import leaves_base, outgoing, upstream_target
 from proxy.policy.vary import negotiates, preferred_coding
 from proxy.rules import Rule
-from proxy.upstream.breaker import State
 from proxy.upstream.protocol import Answer, Call, Compartment, Connector, Informational, Link, Upstream
 
 RETIRING = 0.5  # seconds between two looks at services that are being replaced
@@ -28,7 +28,9 @@ class Service(Upstream, Connector, Protocol):
         ...
 
     @property
-    def breaker_state(self) -> State: ...
+    def figures(self) -> ServiceFigures:
+        """How it stands now."""
+        ...
 
     def start(self) -> None:
         """Begin what runs beside the calls; needs a running loop."""
@@ -71,9 +73,9 @@ class Routes:
         self._timer = timer
 
     @property
-    def breakers(self) -> Mapping[str, State]:
-        """How each service's breaker stands."""
-        return {name: route.service.breaker_state for name, route in self.by_name.items()}
+    def figures(self) -> Mapping[str, ServiceFigures]:
+        """How each service stands."""
+        return {name: route.service.figures for name, route in self.by_name.items()}
 
     def preflight(self, rule: Rule) -> None:
         """UpstreamError where a call would be refused at once, so that nothing need be prepared for one."""

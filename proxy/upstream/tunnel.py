@@ -87,6 +87,11 @@ class WebSocketLink:
         self._last: Frame | None = None
 
     @property
+    def waited(self) -> float:
+        """Seconds until the origin had agreed."""
+        return self._answer.waited
+
+    @property
     def subprotocol(self) -> str | None:
         return self._answer.head.fields.get("sec-websocket-protocol")
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from proxy.message import Reply
 from proxy.observe.counters import Counters, rate
-from proxy.observe.figures import FILES, Figures, RedisFigures, Take, TierFigures
+from proxy.observe.figures import BREAKER_STATES, FILES, Figures, RedisFigures, Take, TierFigures
 from proxy.observe.sizes import spoken
 from proxy.outcome import Tier
 from proxy.server.admin.pages import Ask, Page, json_reply
@@ -41,12 +41,7 @@ def build(counters: Counters, figures: Figures, uptime: float, *, names: bool) -
         "verdicts": {verdict.value: count for verdict, count in counters.verdicts.items()},
         "reasons": {why.word: count for why, count in counters.reasons.items()},
         "rules": _rules(counters),
-        "upstream": {
-            "requests": counters.upstream.requests,
-            "errors": counters.upstream.errors,
-            "inFlight": counters.upstream.in_flight,
-            "breaker": _breaker(figures),
-        },
+        "upstream": _upstream(counters, figures),
         "coalesced": counters.coalesced,
         "malformed": counters.malformed,
         "workers": figures.workers,
@@ -125,7 +120,28 @@ def _rules(counters: Counters) -> Document:
     }
 
 
-def _breaker(figures: Figures) -> str:
-    """The state that is furthest from closed."""
-    states = set(figures.breakers.values())
-    return next((state for state in ("open", "half-open") if state in states), "closed")
+def _upstream(counters: Counters, figures: Figures) -> Document:
+    """All services together: the breaker's state that is furthest from closed, what opened it, and whose replicas are
+    to be told apart."""
+    document: Document = {
+        "requests": counters.upstream.requests,
+        "errors": counters.upstream.errors,
+        "inFlight": counters.upstream.in_flight,
+        "breaker": "closed",
+    }
+    worst = max(figures.services.values(), key=lambda each: BREAKER_STATES.index(each.breaker), default=None)
+    if worst is not None and worst.cause:
+        document |= {"breaker": worst.breaker, "cause": worst.cause}
+    replicas = [
+        {
+            "upstream": name,
+            "name": replica.name,
+            "up": replica.up,
+            "inFlight": replica.in_flight,
+            "requests": replica.requests,
+            "errors": replica.errors,
+        }
+        for name, service in figures.services.items()
+        for replica in service.replicas
+    ]
+    return document | ({"replicas": replicas} if replicas else {})
