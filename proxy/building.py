@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from math import inf
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -30,6 +31,7 @@ from proxy.store.memory import MemoryStore
 from proxy.store.spool import open_spool
 from proxy.upstream.attempt import Timeouts
 from proxy.upstream.breaker import Change, Thresholds
+from proxy.upstream.fellows import Fellows
 from proxy.upstream.health import Check
 from proxy.upstream.retry_budget import FREE
 from proxy.upstream.routes import Route, Routes, Watch
@@ -130,13 +132,14 @@ def spool_of(file: FileStore) -> OpenSpool:
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What services are not told by their own settings. `clock` is wall time; `on_change` hears what becomes of the
-    breaker of which service."""
+    breaker of which service; `fellows` are the other workers, for the service of an identity."""
 
     via_name: str
     watch: Watch
     clock: Clock
     monotonic: Clock
     on_change: Callable[[str, Change], None]
+    fellows: Callable[[str], Fellows]
 
 
 def routes(settings: Settings, around: Surroundings, before: tuple[Settings, Routes] | None = None) -> Routes:
@@ -157,6 +160,7 @@ def _sections(settings: Settings) -> dict[str, UpstreamSettings]:
 def _route(name: str, section: UpstreamSettings, free: int, around: Surroundings) -> Route:
     place = f"upstreams.{name}" if name else "upstream"
     secure = any(url.startswith("https:") for url in section.url)
+    identity = _identity(name, section)
     added = tuple((header, secret.get_secret_value()) for header, secret in section.headers.items())
     pool = service(
         section.url,
@@ -175,6 +179,7 @@ def _route(name: str, section: UpstreamSettings, free: int, around: Surroundings
         breaker=_thresholds(section),
         on_change=partial(around.on_change, name),
         health_check=_check(section, added),
+        fellows=around.fellows(identity),
         wall=around.clock,
         monotonic=around.monotonic,
     )
@@ -185,7 +190,15 @@ def _route(name: str, section: UpstreamSettings, free: int, around: Surroundings
         added=added,
         preserve_host=section.preserve_host,
         forward_client_ip=section.forward_client_ip,
+        identity=identity,
     )
+
+
+def _identity(name: str, section: UpstreamSettings) -> str:
+    """What workers mean by this service: what is not divided among them, and says whom they ask and when it has
+    failed."""
+    shared = section.model_dump_json(include={"url", "breaker", "health_check"})
+    return f"{name} {sha256(shared.encode()).hexdigest()[:16]}"
 
 
 def _check(section: UpstreamSettings, added: Pairs) -> Check | None:

@@ -42,6 +42,7 @@ from proxy.story import Story
 from proxy.tasks import Tasks, end
 from proxy.tiers import Tiers
 from proxy.upstream.breaker import Change
+from proxy.upstream.fellows import NEWS
 
 _log = logging.getLogger("cachegate")
 
@@ -101,7 +102,9 @@ class Gateway:
             lambda purge: self.counters.purged(purge.kind.value),
             settings.admin.receipts,
         )
-        around = building.Surroundings(self.name, self.counters.upstream, self._clock, timer, self._breaker_changed)
+        around = building.Surroundings(
+            self.name, self.counters.upstream, self._clock, timer, self._breaker_changed, self._place.fellows
+        )
         self.story = Story(
             settings, around, self._place, self.tiers, self.ending, self.limits, self.tasks, self.counters
         )
@@ -167,7 +170,8 @@ class Gateway:
         in the log and a tier that is off."""
         self._place.link()
         await self.tiers.open()
-        self._place.start(self.everywhere.duties, self.configuration.take, lambda: self._own()[0])
+        hears = {NEWS: lambda identity, news: self.story.routes.learn(identity, news)}
+        self._place.start(self.everywhere.duties, hears, self.configuration.take, lambda: self._own()[0])
         self.story.routes.start()
         self._sweeper = asyncio.create_task(self._sweep_for_ever(), name="sweep")
         self.readiness.started = True

@@ -21,12 +21,14 @@ from proxy.limits.redis_lua import RedisWindows
 from proxy.limits.table import Table
 from proxy.observe.counters import Counters
 from proxy.server.admin.token import AdminToken, admin_token
+from proxy.server.bus import Ears
 from proxy.server.member import Member
 from proxy.settings.load import Loaded
 from proxy.settings.model import Settings
 from proxy.sharing import Link, Sharing
 from proxy.store.file import FileStore
 from proxy.tasks import Tasks, end
+from proxy.upstream.fellows import NOBODY, Crew, Fellows
 
 _log = logging.getLogger("cachegate")
 
@@ -91,6 +93,13 @@ class Place:
         link = self._link
         return Limiter(near, None if link is None else RedisWindows(link.server, link.names))
 
+    def fellows(self, identity: str) -> Fellows:
+        """The other workers, as far as the service of this identity is concerned."""
+        member = self._member
+        if member is None:
+            return NOBODY
+        return Crew(member.ask_parent, member.tell, member.tell_others, member.seat.number, identity)
+
     @property
     def others(self) -> SharedLog | WorkerLog | None:
         """The other instances, as purges of this one spread to them; None where there are none."""
@@ -132,10 +141,12 @@ class Place:
     def start(
         self,
         duties: Mapping[str, Callable[..., Awaitable[object]]],
+        hears: Ears,
         take: Callable[[Loaded], Mapping[str, object]],
         counted: Callable[[], Counters],
     ) -> None:
-        """Do what the others ask for: `duties`, and `take` for settings that were read elsewhere."""
+        """Do what the others ask for: `duties`, and `take` for settings that were read elsewhere; hear what they tell:
+        `hears`."""
         if self._local is not None and not self._local.durable:
             _log.warning("purges do not outlive this process: %s", self._local.reason)
         if self._member is not None:
@@ -144,6 +155,7 @@ class Place:
                 return take(loaded)
 
             self._member.duties |= {**duties, "apply": taken}
+            self._member.ears |= hears
             self._teller = asyncio.create_task(_tell_for_ever(self._member, counted), name="tell")
 
     async def close(self) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from socket import socket
 from typing import Any
@@ -29,6 +30,7 @@ from proxy.obstacles import refuse_own_address
 from proxy.outcome import Tier
 from proxy.place import Common
 from proxy.server.admin.token import AdminToken
+from proxy.server.bus import Ears
 from proxy.server.connections import Gate
 from proxy.server.desk import Desk
 from proxy.server.lifecycle import Drain, Port, Signals, reloads, watch
@@ -44,6 +46,7 @@ from proxy.settings.model import Settings
 from proxy.sharing import Link, tell_link
 from proxy.store.file_keeper import Keeper
 from proxy.tasks import end
+from proxy.upstream.fellows import OVER, TURN, Turns
 
 _log = logging.getLogger("cachegate")
 
@@ -113,7 +116,7 @@ async def _parent(
             async def take(silent: Collection[int]) -> tuple[Counters, Figures]:
                 return desk.counted(silent), _kept(keeper, settings)
 
-            limits = Table(time.monotonic)
+            held = _Held(keeper)
             desk = Desk(
                 size,
                 "proxy.wiring:work",
@@ -123,15 +126,36 @@ async def _parent(
                 read=read,
                 common=common,
                 says={"take": take},
-                does=duties(limits),
-                hears={"files": keeper.take if keeper is not None else lambda changes: None, NOTE: limits.note},
+                does=held.does,
+                hears=held.hears,
+                on_death=lambda worker: held.turns.died(worker.number),
             )
-            sweeps = [lambda: swept(limits), *([keeper.sweep] if keeper is not None else [])]
-            return await _supervise(
-                desk, loaded, signals, sweeps, keeper, lambda: _announce(settings, public, common.token)
-            )
+            return await _supervise(desk, loaded, signals, held, partial(_announce, settings, public, common.token))
     finally:
         shares.close()
+
+
+class _Held:
+    """What the parent holds for all workers beside the journal: the counts of limited rules, whose turn it is, and what
+    the file tier has. `keeper` is None where that is off."""
+
+    def __init__(self, keeper: Keeper | None) -> None:
+        self.limits = Table(time.monotonic)
+        self.turns = Turns(time.monotonic)
+        self.keeper = keeper
+
+    @property
+    def does(self) -> Mapping[str, Callable[..., Awaitable[object]]]:
+        return {**duties(self.limits), TURN: self.turns.take}
+
+    @property
+    def hears(self) -> Ears:
+        files = self.keeper.take if self.keeper is not None else lambda changes: None
+        return {"files": files, NOTE: self.limits.note, OVER: self.turns.over}
+
+    @property
+    def sweeps(self) -> Sequence[Sweep]:
+        return [lambda: swept(self.limits), *([self.keeper.sweep] if self.keeper is not None else [])]
 
 
 @asynccontextmanager
@@ -152,28 +176,21 @@ async def _journal(settings: Settings, log: LocalLog, memory: int) -> AsyncItera
             await link.server.close()
 
 
-async def _supervise(
-    desk: Desk,
-    loaded: Loaded,
-    signals: Signals,
-    sweeps: Sequence[Sweep],
-    keeper: Keeper | None,
-    announce: Callable[[], None],
-) -> int:
+async def _supervise(desk: Desk, loaded: Loaded, signals: Signals, held: _Held, announce: Callable[[], None]) -> int:
     """Run the workers, and what the parent does beside, until SIGTERM; the exit code."""
     settings = loaded.settings
     background = [reloads(signals, desk.reload)]
     if loaded.file is not None:
         background.append(watch(loaded.file, signals))
-    background += [_sweep_for_ever(sweep, settings.cache.cleanup_interval) for sweep in sweeps]
+    background += [_sweep_for_ever(sweep, settings.cache.cleanup_interval) for sweep in held.sweeps]
     tasks = [asyncio.create_task(each) for each in background]
     try:
         drain = Drain(settings.listen.drain_delay, settings.listen.drain)
         return await desk.workers.run(signals, drain, announce)
     finally:
         await end(tasks)
-        if keeper is not None:
-            await keeper.close()
+        if held.keeper is not None:
+            await held.keeper.close()
 
 
 def _kept(keeper: Keeper | None, settings: Settings) -> Figures:

@@ -61,7 +61,7 @@ limits.redis_lua
 limits.limiter
 upstream.protocol upstream.window
 upstream.attempt upstream.wire upstream.tls upstream.breaker upstream.retry_budget
-upstream.connection
+upstream.connection upstream.fellows
 upstream.dial upstream.exchange upstream.bulkhead
 upstream.client upstream.admission
 upstream.tunnel upstream.replicas

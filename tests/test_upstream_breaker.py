@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.upstream.breaker import JITTER, Breaker, Cause, Change, State, Thresholds
+from proxy.upstream.fellows import Turns
 from proxy.upstream.retry_budget import RetryBudget
 from proxy.upstream.window import BUCKETS, Window
 
@@ -200,6 +201,73 @@ def test_every_change_is_told_once_and_in_words() -> None:
         ("half-open", "the next call is the probe"),
         ("closed", "the probe succeeded"),
     ]
+
+
+# of several workers
+
+
+def test_it_follows_what_others_have_found_out_and_tells_nobody() -> None:
+    ours: list[Change] = []
+    theirs: list[Change] = []
+    it, other = breaker(ours), breaker(theirs)
+    early = it.admit(0.0)
+    run(other, "xxxxx")
+    it.learn(theirs[-1], 1.0)
+    assert (it.state(1.0), it.cause(1.0), it.withheld(1.0)) == (State.OPEN, Cause.CONSECUTIVE, 5.0)
+    assert early is not None
+    it.succeeded(early, 1.0)
+    assert it.state(1.0) is State.OPEN  # what began before counts for nothing
+    run(other, "x", 5.0)
+    it.learn(theirs[-1], 5.0)
+    assert it.withheld(5.0) == 10.0  # the second in a row, here too
+    it.learn(theirs[-1], 9.0)
+    it.learn(theirs[0], 9.0)
+    assert it.withheld(9.0) == 6.0  # old news
+    run(other, ".", 15.0)
+    it.learn(theirs[-1], 15.0)
+    assert it.state(15.0) is State.CLOSED
+    run(it, "xxxx", 15.0)
+    assert it.state(15.0) is State.CLOSED
+    assert ours == []
+
+
+def test_who_has_opened_by_himself_hears_nothing_new_of_others_who_did() -> None:
+    theirs: list[Change] = []
+    it, other = breaker(), breaker(theirs)
+    run(it, "xxxxx")
+    run(other, "xxxxx", 4.0)
+    it.learn(theirs[-1], 4.0)
+    assert it.withheld(4.0) == 1.0
+
+
+def test_while_another_probes_nobody_here_does_for_a_moment() -> None:
+    it = breaker()
+    run(it, "xxxxx")
+    first = it.admit(5.0)
+    assert first is not None
+    it.elsewhere(first, 5.0)
+    assert (it.withheld(5.0), it.admit(5.9), it.holds(first)) == (1.0, None, False)
+    assert it.admit(6.0) is not None
+
+
+async def test_turns_are_one_at_a_time_and_end() -> None:
+    now = 0.0
+    turns = Turns(lambda: now)
+    assert [await turns.take(who, "a probe", 5.0) for who in (1, 2, 1)] == [True, False, False]
+    assert await turns.take(2, "b probe", 5.0)
+    turns.over(2, "a probe")  # was not his
+    assert not await turns.take(2, "a probe", 5.0)
+    turns.over(1, "a probe")
+    turns.over(1, "a probe")
+    assert await turns.take(2, "a probe", 5.0)
+    now = 4.9
+    assert not await turns.take(1, "b probe", 5.0)
+    now = 5.0
+    assert await turns.take(1, "b probe", 5.0)
+    turns.died(2)
+    assert not await turns.take(3, "b probe", 5.0)
+    turns.died(1)
+    assert await turns.take(3, "b probe", 5.0)
 
 
 # against an oracle that remembers everything

@@ -3,7 +3,7 @@ retries), and how many calls may be under way (invariant 10). Counted at the ori
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -12,12 +12,13 @@ import pytest
 from proxy.errors import BadRequest, ClientGone, Fault, UpstreamError
 from proxy.message import Fields, Upload
 from proxy.reasons import Why
-from proxy.upstream.admission import Admission
+from proxy.upstream.admission import Admission, Stay
 from proxy.upstream.attempt import AttemptFailed, Stage, Timeouts
-from proxy.upstream.breaker import Breaker, State, Thresholds
+from proxy.upstream.breaker import Breaker, Change, State, Thresholds
 from proxy.upstream.bulkhead import Bulkhead
 from proxy.upstream.client import OriginClient
 from proxy.upstream.dial import Address, Dialer
+from proxy.upstream.fellows import Checked, News
 from proxy.upstream.health import Check, HealthCheck
 from proxy.upstream.pool import ReplicaPool
 from proxy.upstream.protocol import Answer, Call, Compartment
@@ -310,6 +311,43 @@ async def test_health_checks_leave_out_the_sick_and_take_back_the_cured() -> Non
         await until(lambda: all(state.up for state in pool.states()))
 
 
+class Others:
+    """The other workers, whose turn it is or not; `meanwhile` happens while they are asked."""
+
+    def __init__(self, *, ours: bool, meanwhile: Callable[[], object] = lambda: None) -> None:
+        self.wishes = 0
+        self.given_back = 0
+        self.told: list[News] = []
+        self._ours = ours
+        self._meanwhile = meanwhile
+
+    async def turn(self, what: str, seconds: float) -> bool:
+        self.wishes += 1
+        await asyncio.sleep(0)
+        self._meanwhile()
+        return self._ours
+
+    def over(self, what: str) -> None:
+        self.given_back += 1
+
+    def tell(self, news: News) -> None:
+        self.told.append(news)
+
+
+async def test_after_the_first_check_others_ask_and_are_believed() -> None:
+    others, check = Others(ours=False), Check("/health", interval=0.005, healthy=1, unhealthy=2)
+    async with replicas(2, health_check=check, fellows=others) as (pool, [sick, well]):
+        for origin in (sick, well):
+            origin.answer("/health", 204)
+        pool.start()
+        await until(lambda: others.wishes >= 10)
+        assert (sick.count("/health"), well.count("/health")) == (1, 1)
+        assert {*others.told} == {Checked(sick.authority, True), Checked(well.authority, True)}
+        for good, up in ((False, True), (True, True), (False, True), (False, False), (True, True)):
+            pool.learn(Checked(sick.authority, good))
+            assert [state.up for state in pool.states()] == [up, True]
+
+
 async def test_a_silent_check_is_a_bad_one_and_all_out_is_the_least_bad(caplog: pytest.LogCaptureFixture) -> None:
     check = Check("/health", interval=0.005, healthy=1, unhealthy=2, added=(("X-Key", "k"),), patience=0.05)
     async with replicas(1, health_check=check) as (pool, [origin]):
@@ -485,6 +523,70 @@ async def test_whose_fault_it_is_that_there_is_no_answer(error: BaseException, c
     stay = await admission.enter(None)
     stay.unanswered(error)
     assert (admission.breaker.state(0.0) is State.OPEN, admission.bulkhead.inside) == (counts, 0)
+
+
+def opened(others: Others, clock: Clock) -> Admission:
+    """A breaker that has been open for long enough."""
+    admission = Admission(Breaker(Thresholds(consecutive=1)), limit=1, fellows=others, monotonic=clock)
+    permit = admission.breaker.admit(clock())
+    assert permit is not None
+    admission.breaker.failed(permit, clock(), "status 503")
+    clock.now += 5.0
+    return admission
+
+
+@pytest.mark.parametrize(
+    ("end", "state"),
+    [
+        (lambda stay: stay.heard(200, 0.0, settles=False), State.CLOSED),
+        (lambda stay: stay.heard(503, 0.0, settles=False), State.OPEN),
+        (lambda stay: stay.unanswered(ClientGone("left")), State.HALF_OPEN),
+    ],
+)
+async def test_a_probe_gives_its_turn_back_however_it_ends(end: Callable[[Stay], None], state: State) -> None:
+    others, clock = Others(ours=True), Clock()
+    admission = opened(others, clock)
+    stay = await admission.enter(None)
+    assert (others.wishes, others.given_back) == (1, 0)
+    end(stay)
+    stay.over(None, whole=False)
+    assert (admission.breaker.state(clock()), others.given_back, admission.bulkhead.inside) == (state, 1, 0)
+
+
+async def test_who_is_not_to_probe_is_refused_and_keeps_no_place() -> None:
+    others, clock = Others(ours=False), Clock()
+    admission = opened(others, clock)
+    for wishes in (1, 1, 2):
+        with pytest.raises(UpstreamError) as caught:
+            await admission.enter(Compartment("slow", 1))
+        assert (caught.value.fault, caught.value.retry_after, others.wishes) == (Fault.BREAKER_OPEN, 1, wishes)
+        clock.now += 0.5
+    assert admission.bulkhead.inside == 0
+
+
+async def test_what_others_find_out_while_a_turn_is_awaited_holds() -> None:
+    clock = Clock()
+    others = Others(ours=True, meanwhile=lambda: admission.breaker.learn(change, clock()))
+    admission, change = opened(others, clock), Change(State.OPEN, "no", openings=2)
+    with pytest.raises(UpstreamError):
+        await admission.enter(None)
+    assert (others.given_back, admission.bulkhead.inside) == (1, 0)
+    clock.now += 10.0
+    change = Change(State.CLOSED, "well")
+    (await admission.enter(None)).over(None, whole=True)
+    assert (others.wishes, others.given_back, admission.bulkhead.inside) == (2, 2, 0)
+
+
+async def test_a_client_that_leaves_while_a_turn_is_awaited_leaves_no_trace() -> None:
+    others, clock = Others(ours=True), Clock()
+    admission = opened(others, clock)
+    entering = asyncio.ensure_future(admission.enter(None))
+    await asyncio.sleep(0)
+    entering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await entering
+    assert (others.wishes, others.given_back, admission.bulkhead.inside) == (1, 1, 0)
+    assert admission.breaker.withheld(clock()) is None
 
 
 async def test_nobody_waits_forever() -> None:

@@ -99,6 +99,9 @@ class Desk:
                 return answers
             return Answers((*answers.values, await own(answers.silent, *args)), answers.silent)
 
+        def others(verb: str, args: tuple[object, ...]) -> None:
+            self.workers.tell(verb, *args, but=worker)
+
         def counted(counters: Counters) -> None:
             self._counted[worker] = counters
 
@@ -112,7 +115,7 @@ class Desk:
             "ask": ask,
             "reload": self.reload,
         }
-        return duties, {**self._hears, "counted": counted}
+        return duties, {**self._hears, "others": others, "counted": counted}
 
     def _is_ready(self, worker: Worker) -> None:
         task = asyncio.ensure_future(self._update(worker))

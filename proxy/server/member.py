@@ -32,14 +32,20 @@ class Orders(Signals):
 
 class Member:
     """One worker's place. `kit` is what the parent gives every worker (`server.desk`), `log` its journal, `duties` what
-    it does when another asks: to be filled before `ready`."""
+    it does when another asks, `ears` what hears what another tells: both to be filled before `ready`."""
 
     def __init__(
-        self, seat: Seat, link: Link, orders: Orders, duties: dict[str, Callable[..., Awaitable[object]]]
+        self,
+        seat: Seat,
+        link: Link,
+        orders: Orders,
+        duties: dict[str, Callable[..., Awaitable[object]]],
+        ears: dict[str, Callable[..., object]],
     ) -> None:
         self.seat = seat
         self.orders = orders
         self.duties = duties
+        self.ears = ears
         self.kit: Any = None
         self.log: WorkerLog
         self._link = link
@@ -50,8 +56,9 @@ class Member:
         """Take the seat; `records` as in `Journal`. BusError when the parent has gone meanwhile."""
         orders = Orders()
         duties: dict[str, Callable[..., Awaitable[object]]] = {}
-        link = await connected(seat.bus, duties, {"drain": orders.stop.set, "end": orders.end_now})
-        member = cls(seat, link, orders, duties)
+        ears: dict[str, Callable[..., object]] = {"drain": orders.stop.set, "end": orders.end_now}
+        link = await connected(seat.bus, duties, ears)
+        member = cls(seat, link, orders, duties, ears)
         member.kit = await link.call("kit")
         parent = _Parent(link)
         member.log = WorkerLog.begin(await parent.snapshot(), seat.ring, parent, records)
@@ -81,6 +88,10 @@ class Member:
     def tell(self, verb: str, *args: object) -> bool:
         """Let the parent know; False when it cannot take it now."""
         return self._link.tell(verb, *args)
+
+    def tell_others(self, verb: str, *args: object) -> bool:
+        """Let all the others know, through the parent; False when it cannot take it now."""
+        return self._link.tell("others", verb, args)
 
     def ready(self) -> None:
         """From now on this worker serves, and does its duties."""

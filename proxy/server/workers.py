@@ -127,6 +127,12 @@ class Workers:
         silent = [worker.number for worker, value in zip(asked, said, strict=True) if isinstance(value, BusError)]
         return Answers(tuple(value for value in said if not isinstance(value, BaseException)), tuple(silent))
 
+    def tell(self, verb: str, *args: object, but: Worker | None = None) -> None:
+        """Let every ready worker know, `but` one."""
+        for worker in self.ready:
+            if worker is not but:
+                worker.link.tell(verb, *args)
+
     async def run(self, signals: Signals, drain: Drain, announce: Callable[[], None] = lambda: None) -> int:
         """Until told to stop; 0 when every worker then ended well. ConfigError when one says so before all of them
         served."""

@@ -12,7 +12,10 @@ from math import ceil
 from proxy.errors import WITHHELD, CachegateError, Fault, UpstreamError
 from proxy.upstream.breaker import SOON, Breaker
 from proxy.upstream.bulkhead import Bulkhead
+from proxy.upstream.fellows import NOBODY, Fellows
 from proxy.upstream.protocol import Compartment
+
+PROBE = "probe"  # what one worker does at a time
 
 # Answers that say that the service is in trouble, whoever gets them (RFC 9110 15.6). 501 and 505 are about the request.
 TROUBLE = frozenset({500, 502, 503, 504})
@@ -29,9 +32,11 @@ class Admission:
         limit: int = 64,
         queue: int = 128,
         patience: float = 30.0,
+        fellows: Fellows = NOBODY,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.breaker = breaker
+        self.fellows = fellows
         self.monotonic = monotonic
         self.bulkhead = Bulkhead(limit, queue, patience)
         self._queue = queue
@@ -54,13 +59,33 @@ class Admission:
         except BaseException:
             self.leave_own(name)
             raise
-        now = self.monotonic()
-        permit = self.breaker.admit(now)  # the queue may have taken its time
+        permit: int | None = None
+        try:
+            permit = await self._admitted()  # the queue may have taken its time
+        finally:
+            if permit is None:
+                self.bulkhead.leave()
+                self.leave_own(name)
         if permit is None:
-            self.bulkhead.leave()
-            self.leave_own(name)
-            raise _refusal(self.breaker.withheld(now) or SOON)
+            raise _refusal(self.breaker.withheld(self.monotonic()) or SOON)
         return Stay(self, permit, name)
+
+    async def _admitted(self) -> int | None:
+        """The breaker's permit. Of all workers one probes at a time."""
+        while (permit := self.breaker.admit(self.monotonic())) is not None and self.breaker.probes(permit):
+            try:
+                turn = await self.fellows.turn(PROBE, self.breaker.thresholds.probe)
+            except BaseException:
+                self.breaker.left(permit)
+                self.fellows.over(PROBE)  # it may be ours by now
+                raise
+            if not turn:
+                self.breaker.elsewhere(permit, self.monotonic())
+                return None
+            if self.breaker.holds(permit):
+                return permit
+            self.fellows.over(PROBE)  # it has opened or closed meanwhile
+        return permit
 
     async def _enter_own(self, compartment: Compartment) -> str:
         name = compartment.name
@@ -90,11 +115,12 @@ class Admission:
 class Stay:
     """A call that was let in, until its answer is over. What becomes of it is told to the breaker once."""
 
-    __slots__ = ("_admission", "_inside", "_own", "_permit", "_slow", "_told")
+    __slots__ = ("_admission", "_inside", "_own", "_permit", "_probe", "_slow", "_told")
 
     def __init__(self, admission: Admission, permit: int, own: str | None) -> None:
         self._admission = admission
         self._permit = permit
+        self._probe = admission.breaker.probes(permit)
         self._own = own
         self._inside = True
         self._slow = False
@@ -138,19 +164,30 @@ class Stay:
         self._own = None
 
     def _succeeded(self) -> None:
-        if not self._told:
-            self._told = True
+        if self._tells():
             self._admission.breaker.succeeded(self._permit, self._admission.monotonic(), slow=self._slow)
+            self._probed()
 
     def _failed(self, cause: str | None) -> None:
         """Without a cause that is the service's it counts for nothing."""
-        if self._told:
+        if not self._tells():
             return
-        self._told = True
         if cause is None:
             self._admission.breaker.left(self._permit)
         else:
             self._admission.breaker.failed(self._permit, self._admission.monotonic(), cause, slow=self._slow)
+        self._probed()
+
+    def _tells(self) -> bool:
+        """Whether this is the first that is told of it. A probe that took so long that another one is under way has
+        no turn to give back."""
+        first, self._told = not self._told, True
+        self._probe = self._probe and self._admission.breaker.holds(self._permit)
+        return first
+
+    def _probed(self) -> None:
+        if self._probe:
+            self._admission.fellows.over(PROBE)
 
 
 def _refusal(seconds: float) -> UpstreamError:

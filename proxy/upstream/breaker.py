@@ -56,12 +56,14 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A new state and why, in words; of an open one the `cause` in one word, and `seconds` that it is open."""
+    """A new state and why, in words; of an open one the `cause` in one word, `seconds` that it is open, and the
+    how-manieth opening in a row it is."""
 
     state: State
     why: str
     seconds: float = 0.0
     cause: Cause | None = None
+    openings: int = 0
 
 
 class Breaker:
@@ -73,7 +75,7 @@ class Breaker:
         on_change: Callable[[Change], None] = lambda change: None,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._thresholds = thresholds
+        self.thresholds = thresholds
         self._on_change = on_change
         self._chance = chance
         self._state = State.CLOSED
@@ -98,7 +100,7 @@ class Breaker:
 
     def is_slow(self, seconds: float) -> bool:
         """Whether a call whose head came after so long is slow."""
-        return seconds > self._thresholds.slow_call_duration
+        return seconds > self.thresholds.slow_call_duration
 
     def withheld(self, now: float) -> float | None:
         """Seconds after which a call may be let through; None when one would be now."""
@@ -116,7 +118,7 @@ class Breaker:
             return None
         if self._state is State.HALF_OPEN:
             self._permit += 1
-            self._until = now + self._thresholds.probe
+            self._until = now + self.thresholds.probe
         return self._permit
 
     def holds(self, permit: int) -> bool:
@@ -158,7 +160,7 @@ class Breaker:
 
     def _weigh(self, now: float, last: str) -> None:
         """Open it if what it was told is enough; `last` is the cause of the last failure."""
-        limits = self._thresholds
+        limits = self.thresholds
         calls, failures, slow = self._calls.count(now), self._failures.count(now), self._slow.count(now)
         if self._in_a_row >= limits.consecutive:
             self._open(now, f"{self._in_a_row} failures in a row, the last: {last}", Cause.CONSECUTIVE)
@@ -178,21 +180,47 @@ class Breaker:
             self._permit += 1
             self._until = -inf
 
+    def elsewhere(self, permit: int, now: float) -> None:
+        """Another worker probes: this call does not, and no other here for a moment."""
+        if self.probes(permit):
+            self._permit += 1
+            self._until = now + SOON
+
+    def learn(self, change: Change, now: float) -> None:
+        """Follow another worker's breaker of the same service, which has told of it already; one that has opened no
+        oftener than this one says nothing new."""
+        match change.state:
+            case State.OPEN if change.openings > self._openings:
+                self._wait(now, change.openings, change.cause or self._cause)
+                self._enter(State.OPEN)
+            case State.CLOSED if self._state is not State.CLOSED:
+                self._forget()
+                self._enter(State.CLOSED)
+
     def _open(self, now: float, why: str, cause: Cause) -> None:
-        longest = min(self._thresholds.max_open, self._thresholds.open_for * 2.0 ** min(self._openings, 32))
+        seconds = self._wait(now, self._openings + 1, cause)
+        self._become(Change(State.OPEN, why, seconds, cause, self._openings))
+
+    def _wait(self, now: float, openings: int, cause: Cause) -> float:
+        """Seconds until the first probe."""
+        longest = min(self.thresholds.max_open, self.thresholds.open_for * 2.0 ** min(openings - 1, 32))
         seconds = longest * (1.0 - JITTER * self._chance())
-        self._openings += 1
-        self._until = now + seconds
-        self._cause = cause
-        self._become(Change(State.OPEN, why, seconds, cause))
+        self._openings, self._cause, self._until = openings, cause, now + seconds
+        return seconds
 
     def _close(self) -> None:
+        self._forget()
+        self._become(Change(State.CLOSED, "the probe succeeded"))
+
+    def _forget(self) -> None:
         for window in (self._calls, self._failures, self._slow):
             window.clear()
         self._in_a_row = self._openings = 0
-        self._become(Change(State.CLOSED, "the probe succeeded"))
 
     def _become(self, change: Change) -> None:
-        self._state = change.state
-        self._permit += 1
+        self._enter(change.state)
         self._on_change(change)
+
+    def _enter(self, state: State) -> None:
+        self._state = state
+        self._permit += 1

@@ -11,8 +11,10 @@ from proxy.errors import Fault, UpstreamError
 from proxy.observe.figures import ReplicaFigures, ServiceFigures
 from proxy.upstream.admission import Admission, Stay
 from proxy.upstream.attempt import AttemptFailed, Stage
+from proxy.upstream.breaker import Change
 from proxy.upstream.client import OriginClient
 from proxy.upstream.exchange import StreamedAnswer
+from proxy.upstream.fellows import NOBODY, Checked, Fellows, News
 from proxy.upstream.health import Check, HealthCheck
 from proxy.upstream.protocol import Answer, Call, Informational, Link
 from proxy.upstream.replicas import Balance, Replica
@@ -50,6 +52,7 @@ class ReplicaPool:
         *,
         retries: int = 1,
         health_check: Check | None = None,
+        fellows: Fellows = NOBODY,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counts = Counts()
@@ -59,7 +62,7 @@ class ReplicaPool:
         self._budget = budget
         self._retries = retries
         self._monotonic = monotonic
-        self._health = HealthCheck(self.replicas, health_check) if health_check else None
+        self._health = HealthCheck(self.replicas, health_check, fellows) if health_check else None
 
     @property
     def busy(self) -> bool:
@@ -76,6 +79,14 @@ class ReplicaPool:
     def preflight(self) -> None:
         """As the port says: the breaker is open."""
         self._admission.preflight()
+
+    def learn(self, news: News) -> None:
+        """Believe what another worker has found out."""
+        match news:
+            case Change():
+                self._admission.breaker.learn(news, self._monotonic())
+            case Checked() if self._health is not None:
+                self._health.learn(news)
 
     def start(self) -> None:
         """Begin the health checks, where there are any; needs a running loop. They end with `close`."""

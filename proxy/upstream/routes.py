@@ -14,6 +14,7 @@ from proxy.policy.conditional import for_the_origin
 from proxy.policy.forwarding import leaves_base, outgoing, upstream_target
 from proxy.policy.vary import negotiates, preferred_coding
 from proxy.rules import Rule
+from proxy.upstream.fellows import News
 from proxy.upstream.protocol import Answer, Call, Compartment, Connector, Informational, Link, Upstream
 
 RETIRING = 0.5  # seconds between two looks at services that are being replaced
@@ -36,6 +37,10 @@ class Service(Upstream, Connector, Protocol):
         """Begin what runs beside the calls; needs a running loop."""
         ...
 
+    def learn(self, news: News) -> None:
+        """Believe what another worker has found out."""
+        ...
+
 
 class Watch(Protocol):
     """Hears of every call: when it begins, and when its head has come or it failed, after how many seconds."""
@@ -47,7 +52,7 @@ class Watch(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One service and what is done to requests on their way to it."""
+    """One service and what is done to requests on their way to it. Workers mean the same one by the same `identity`."""
 
     service: Service
     base_path: str = ""
@@ -55,6 +60,7 @@ class Route:
     added: Pairs = ()
     preserve_host: bool = False
     forward_client_ip: bool = True
+    identity: str = ""
 
 
 class Routes:
@@ -114,6 +120,13 @@ class Routes:
     def start(self) -> None:
         for route in self.by_name.values():
             route.service.start()
+
+    def learn(self, identity: str, news: News) -> None:
+        """What another worker has found out about a service; one that has gone here, or is another now, hears nothing
+        of it."""
+        for route in self.by_name.values():
+            if route.identity == identity:
+                route.service.learn(news)
 
     async def retire(self, successor: "Routes") -> None:
         """Close what `successor` does not go on with, once nothing is under way there any more."""

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 
 from proxy.upstream.admission import Admission
 from proxy.upstream.attempt import USUAL, Timeouts
-from proxy.upstream.breaker import Breaker, Change, Thresholds
+from proxy.upstream.breaker import Breaker, Change, State, Thresholds
 from proxy.upstream.client import OriginClient
+from proxy.upstream.fellows import NOBODY, Fellows
 from proxy.upstream.health import Check
 from proxy.upstream.pool import ReplicaPool
 from proxy.upstream.retry_budget import FREE, RetryBudget
@@ -27,14 +28,15 @@ def service(
     breaker: Thresholds | None = None,
     on_change: Callable[[Change], None] = lambda change: None,
     health_check: Check | None = None,
+    fellows: Fellows = NOBODY,
     wall: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> ReplicaPool:
     """The replicas behind `urls`, whose paths are the caller's business (they are part of each call's target).
 
     `max_connections` is per replica, `max_in_flight` and `max_queue` for all together, and so are breaker and budget:
-    they look back over the same window. `on_change` hears when the breaker opens and closes. ConfigError for a URL that
-    cannot be used. Health checks begin with `start`.
+    they look back over the same window. `on_change` hears when the breaker opens and closes by what was found here, and
+    so do `fellows`. ConfigError for a URL that cannot be used. Health checks begin with `start`.
     """
     thresholds = breaker or Thresholds()
     clients = [
@@ -42,10 +44,11 @@ def service(
         for url in urls
     ]
     admission = Admission(
-        Breaker(thresholds, on_change),
+        Breaker(thresholds, _telling(on_change, fellows)),
         limit=max_in_flight,
         queue=max_queue,
         patience=timeouts.first_byte,
+        fellows=fellows,
         monotonic=monotonic,
     )
     return ReplicaPool(
@@ -54,5 +57,15 @@ def service(
         RetryBudget(retry_budget, thresholds.window, free_retries),
         retries=retries,
         health_check=health_check,
+        fellows=fellows,
         monotonic=monotonic,
     )
+
+
+def _telling(on_change: Callable[[Change], None], fellows: Fellows) -> Callable[[Change], None]:
+    def changed(change: Change) -> None:
+        on_change(change)
+        if change.state is not State.HALF_OPEN:  # of that each has its own clock
+            fellows.tell(change)
+
+    return changed
