@@ -128,6 +128,17 @@ FOUND = {
             b"HTTP/1.1 101 Also\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nthis"
         ),
     ),
+    "a purge of an empty key": (
+        "journal",
+        (
+            b'\x01{"journal":1,"epoch":7,"head":4,"floor":1}\n{"seq":5,"purge":{"id":"a","kind":"key","names":[""],'
+            b'"soft":false,"at":1,"origin":"o"}}'
+        ),
+    ),
+    "a purge of an empty url": (
+        "journal",
+        b'\x02{"purge":{"id":"a","kind":"url","names":[""],"soft":false,"at":1,"origin":"o"}}',
+    ),
     "digits in the stream": ("journal", b"\x03x\ne\n" + b"1" * 5_000),
 }
 

@@ -43,6 +43,8 @@ class Purge:
         purge = cls(**content | {"kind": Kind(content["kind"]), "names": tuple(content["names"])})
         if not all(isinstance(text, str) for text in (purge.id, purge.origin, *purge.names)):
             raise TypeError("a purge names things by text")
+        if purge.kind in (Kind.URL, Kind.KEY) and not all(purge.names):
+            raise ValueError("no url and no key is empty")
         at = float(purge.at)
         if not isfinite(at):
             raise ValueError("a purge has a time")
