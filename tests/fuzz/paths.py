@@ -18,6 +18,7 @@ SEEDS = (
     b"/a?c*\n*\n\n\n/%7Esmith/home.html?%61=%7e&&x",  # RFC 3986 6.2.2
     b"//host.example/a*b?\n\n/base\n\n/a/b/c/./../../g",  # 5.2.4
     b"*%2F*\na b\n\n\n/a%2fb/%2e%2E/%252e%252e%5c..;x=1/%c0%ae",
+    b"*" + b"a?" * 100 + b"b*\n\n\n\n" + b"a" * 300 + b"b",
     b"a*a*a*a*?b\n\n\n\naaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaac",
     b"/\xc3\xa4*\n\n\n\n/%C3%A4/\xe4?%zz%41&=&+",
 )
