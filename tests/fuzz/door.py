@@ -2,7 +2,10 @@
 for where the bytes are cut, then the bytes of a connection, whose requests are answered as they come."""
 
 import asyncio
+from contextlib import suppress
 from functools import cache
+from itertools import pairwise
+from types import SimpleNamespace
 
 import orjson
 from aiohttp.base_protocol import BaseProtocol
@@ -16,7 +19,7 @@ from proxy.observe.logs import json_line, printable
 from proxy.server.access_log import Redaction
 from proxy.server.boundary import Boundary
 from proxy.server.methods import Methods
-from proxy.server.requests import check_framing
+from proxy.server.requests import check_framing, target_and_host
 from tests.fuzz.target import Feed, Target
 from tests.support.framing import read
 
@@ -25,6 +28,7 @@ _PROBE = b"GET /probe HTTP/1.1\r\nHost: a\r\n\r\n"
 SEEDS = (
     b"\x00PUT" + _HOST + b"Content-Length: 5\r\n\r\nhello",
     b"\x00GET" + _HOST + b"\r\n\r\n\r\nBREW" + _HOST + b"Content-Length: 2\r\n\r\nokGET" + _HOST + b"\r\n",
+    b"\x07PUT" + _HOST + b"Content-Length: 5\r\n\r\nhelloGET" + _HOST + b"\r\nGET" + _HOST + b"\r\n",
     b"\x05POST" + _HOST + b"Transfer-Encoding: chunked\r\n\r\n3\r\nBRE\r\n0\r\nX: 1\r\n\r\nM-BREW" + _HOST + b"\r\n",
     b"\x01brew" + _HOST + b"\r\n",
     b"\x31PUT"
@@ -64,6 +68,8 @@ def check(data: bytes) -> None:
     if len(stream) // step < _LONGEST:
         for end in (len(stream), len(stream) - 1, len(stream) // 2):
             _connection([stream[at : min(at + step, end)] for at in range(0, end, step)])
+    if len(stream) <= _LONGEST:
+        _boundaries(stream)
     _logged(stream.decode("latin-1"))
 
 
@@ -97,8 +103,10 @@ class Door:
 
 
 def _named(message: RawRequestMessage) -> tuple[str, str]:
-    check_framing(message, Fields(message.raw_headers))  # type: ignore[arg-type]
-    return message.method, message.path
+    fields = Fields(message.raw_headers)  # type: ignore[arg-type]
+    raw = SimpleNamespace(method=message.method, version=message.version, raw_path=message.path)
+    check_framing(raw, fields)  # type: ignore[arg-type]
+    return message.method, target_and_host(raw, fields, "http")[0]  # type: ignore[arg-type]
 
 
 @cache
@@ -124,6 +132,44 @@ def _connection(pieces: list[bytes]) -> None:
     if len(stream) <= _LONGEST:
         there = iter([(reading.method, reading.target) for reading in read(stream)])
         assert all(any(own == other for other in there) for own in door.seen if own[0] != "PRI"), door.seen
+
+
+def _boundaries(stream: bytes) -> None:
+    """A boundary is where a message begins. None is missed where nothing is sent before its turn."""
+    ends = _ends(stream)
+    for offsets in ((-1, 0, 1), (1,), (4,)):  # from the ends of messages, to cut there
+        near = {place for end in ends for place in (end + offset for offset in offsets) if 0 <= place <= len(stream)}
+        door = Door()
+        with suppress(HttpProcessingError, BadRequest):
+            for start, place in pairwise(sorted({*near, 0, len(stream)})):
+                door.feed(stream[start:place])
+                begins = any(end <= place and not stream[end:place].strip(b"\r\n") for end in ends)
+                assert begins >= door.here, "no message begins there"
+                assert door.here >= (begins and 0 in offsets), "a message begins there"
+
+
+def _ends(stream: bytes) -> list[int]:
+    """Where messages end, the beginning with them, as far as they can be read."""
+    ends = [0]
+    while (end := _end(stream, ends[-1])) is not None:
+        ends.append(end)
+    return ends
+
+
+def _end(stream: bytes, start: int) -> int | None:
+    """Where the message that begins there ends; told by a parser of its own that gets one byte after the other, and so
+    by nothing that looks for boundaries."""
+    parser, body = HttpRequestParser(BaseProtocol(_loop()), _loop(), 2**16), None
+    fed = Methods().hide(stream[start:].lstrip(b"\r\n"), True)
+    with suppress(HttpProcessingError):
+        for at in range(len(fed)):
+            found, upgraded, _ = parser.feed_data(fed[at : at + 1])
+            body = found[0][1] if found else body
+            if upgraded:
+                return None
+            if body is not None and body.is_eof():
+                return at + 1 + len(stream) - len(fed)
+    return None
 
 
 _HIDE = Redaction(["token"], b"key")
