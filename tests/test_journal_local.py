@@ -6,12 +6,9 @@ directory"; contract: 0600/0700 whatever the umask, no symlink followed.
 
 import asyncio
 import os
-import resource
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +18,7 @@ from proxy.invalidation.journal import DEAD, Journal
 from proxy.invalidation.lines import compact_copy, record_line, replay
 from proxy.invalidation.local import RETRY, LocalLog
 from proxy.invalidation.records import Kind
+from tests.support.full_disk import full_disk
 from tests.support.journal import EPOCH, entry, journal_of, purge
 
 PAGE = "http://a/x"
@@ -178,17 +176,6 @@ async def test_the_file_is_written_anew_when_it_has_grown_and_answers_the_same(p
     await log.close()
 
 
-@contextmanager
-def full_disk(room: int = 0) -> Iterator[None]:
-    """No file may grow past `room` bytes: a write fails with EFBIG as it would with ENOSPC."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 async def test_a_full_disk_keeps_the_purge_in_memory_and_trusts_no_older_file(path: Path) -> None:
     log = LocalLog(path, ticks=lambda: 0.0)
     epoch = log.open().epoch
@@ -332,6 +319,7 @@ import asyncio, sys
 from pathlib import Path
 from proxy.invalidation.local import LocalLog
 from proxy.invalidation.records import Kind
+from tests.support.full_disk import full_disk
 from tests.support.journal import purge
 
 async def main():

@@ -17,7 +17,7 @@ from proxy.store.eviction import Name, policy
 from proxy.store.file_body import AbsentBody, FileBody, SpoolBody
 from proxy.store.file_dir import Directory, Role
 from proxy.store.file_handle import BLOCK, Foreign, disk_size
-from proxy.store.file_index import FileIndex, Record
+from proxy.store.file_index import BATCH, FileIndex, Record
 from proxy.store.file_shared import SharedIndex, Tell
 from proxy.store.file_temp import TempFile
 from proxy.store.shelves import Shelves, hash_of
@@ -282,6 +282,8 @@ class FileStore:
 
     async def _build(self) -> None:
         with suppress(StoreError):  # records are still found one by one, on disk
+            while await self.directory.run(self.directory.drop_left, BATCH):
+                pass
             await self._index.build()
             await self._unlink(self._shelves.evict())
 

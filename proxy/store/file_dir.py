@@ -3,7 +3,7 @@
     <root>/             0700, made by us; every file in it 0600, whatever the umask
     <root>/lock         held by flock as long as we run: one gateway, one directory; of several workers their parent
                         holds it
-    <root>/tmp/         what is being written; emptied at the start, so a killed writer leaves nothing
+    <root>/tmp/         what is being written; emptied after the start, so a killed writer leaves nothing
     <root>/a/bb/<key>   records; the variants of one hash lie in one folder, one of 4,096 (by 65,536 the folders of a
                         small cache would take more room than its records)
 
@@ -72,6 +72,7 @@ class Directory:
         self._claiming = threading.Lock()
         self._sound: set[str] = set()  # folders seen to be folders, at most 4,096
         self._temps: set[str] = set()  # temporary files in use
+        self._left: list[str] = []  # those that were there when we came
         self._role = role
         self._own = f"{os.getpid()}-{secrets.token_hex(3)}-"  # what names of our temporary files begin with
         self._numbers = count(1)
@@ -98,8 +99,7 @@ class Directory:
             job()
 
     def claim(self) -> None:
-        """Make the directory, lock it and empty `tmp`, unless our parent has; StoreError, in one line, when it cannot
-        be ours."""
+        """Make the directory and lock it, unless our parent has; StoreError, in one line, when it cannot be ours."""
         with self._claiming, disk_errors(f"{self.root}: cannot be the cache directory"):
             make_own(self.root)
             if self._role is not Role.WORKER:
@@ -111,7 +111,7 @@ class Directory:
             make_own(tmp)
             self._sound.clear()
         if self._role is not Role.WORKER:
-            self._drop_temps(lambda name: False)
+            self._left = self._idle_temps(lambda name: False)
 
     def release(self) -> None:
         """Wait for the jobs under way, then let another gateway in; idempotent. Not to be called in a worker."""
@@ -181,6 +181,9 @@ class Directory:
             except FileNotFoundError:
                 self._make_folders(key)
                 os.rename(path, self._path(key))  # noqa: PTH104
+            except IsADirectoryError:
+                os.rmdir(self._path(key))  # noqa: PTH106
+                os.rename(path, self._path(key))  # noqa: PTH104
         self._temps.discard(path)
 
     def variants(self, hash: str) -> list[Seen]:
@@ -202,21 +205,27 @@ class Directory:
         with disk_errors("list the cache directory"):
             return [seen for folder in _folders(top) for seen in _records(folder)]
 
+    def drop_left(self, most: int) -> int:
+        """Remove that many of the temporary files that were there when we came; how many are still there."""
+        for _ in range(min(most, len(self._left))):
+            self.drop_temp(self._left.pop())
+        return len(self._left)
+
     def sweep_temps(self) -> int:
         """Remove temporary files that nobody is writing any more; how many."""
 
         def is_anothers(name: str) -> bool:
             return self._role is not Role.ALONE and not name.startswith(self._own) and lives(name)
 
-        return self._drop_temps(is_anothers)
-
-    def _drop_temps(self, spared: Callable[[str], bool]) -> int:
-        with disk_errors("list temporary files"):
-            found = [entry for entry in _entries(self._tmp) if entry.path not in self._temps]
-        left = [entry.path for entry in found if not spared(entry.name)]
-        for path in left:
+        idle = self._idle_temps(is_anothers)
+        for path in idle:
             self.drop_temp(path)
-        return len(left)
+        return len(idle)
+
+    def _idle_temps(self, spared: Callable[[str], bool]) -> list[str]:
+        with disk_errors("list temporary files"):
+            found = _entries(self._tmp)
+        return [entry.path for entry in found if entry.path not in self._temps and not spared(entry.name)]
 
     def _submit(self, job: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
         try:
