@@ -12,12 +12,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.entry import any_variant
 from proxy.errors import StoreError
-from proxy.store.file import FileStore
+from proxy.store.file import UNTOLD_SHARE, FileStore
 from proxy.store.file_dir import Role
 from proxy.store.file_keeper import Keeper
 from proxy.store.file_shared import REMEMBERED, Changes
@@ -168,6 +168,21 @@ async def test_the_parent_accounts_for_all_and_evicts_for_all(tmp_path: Path) ->
         assert it.keeper.evictions == 20
         assert await get(workers[1], "/0") == b"x" * 3000
         assert await get(workers[1], "/1") is None
+
+
+async def test_what_nobody_was_told_of_is_bounded_in_bytes(tmp_path: Path) -> None:
+    """Not in time alone: a fast disk takes much while word of it waits. Beside what is told in time stands a record of
+    each worker, and what it has not told."""
+    async with instance(tmp_path / "tier", max_bytes=MIB) as it:
+        workers = [await it.worker(number) for number in range(2)]
+        untold = MIB // UNTOLD_SHARE
+        for number in range(300):
+            await workers[number % 2].put(entry(f"/{number}", b"x" * (number % 7) * 5000))
+            while it.keeper._writes:
+                await asyncio.wait(it.keeper._writes)
+            assert sum((await it.disk()).values()) <= MIB + untold + 2 * (30_000 + 4096)
+        await it.account()
+        assert sum((await it.disk()).values()) <= MIB
 
 
 async def test_what_was_lost_on_the_way_is_found_on_the_disk(tmp_path: Path) -> None:
@@ -347,6 +362,7 @@ async def test_what_is_told_late_undoes_nothing(tmp_path: Path) -> None:
         assert await it.account() == await it.disk() == {}
 
 
+@settings(deadline=None)
 @given(st.lists(ACTS, max_size=25))
 def test_two_workers_are_as_good_as_one(
     tmp_path_factory: pytest.TempPathFactory, acts: list[tuple[str, int, int, int]]

@@ -204,7 +204,9 @@ class FileSettings(Section):
 
     enabled: Flag = Field(default=True, description="keep answers on disk")
     dir: FilePath = Field(default=Path(".cachegate"), description="its directory, for one gateway alone")
-    max_bytes: Size = Field(default=1 * GIB, description="bytes on disk")
+    max_bytes: Size = Field(
+        default=1 * GIB, description="bytes of what is stored; up to a quarter more while answers are being written"
+    )
     max_object: Size = Field(default=64 * MIB, description="largest answer it takes")
     eviction: Eviction = Field(default="lru", description="what leaves when it is full: s3fifo, lru or fifo")
     store: str | None = Field(default=None, description="package.module:Class of a store of your own in its place")

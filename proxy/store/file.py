@@ -24,6 +24,7 @@ from proxy.store.shelves import Shelves, hash_of
 
 WHOLE = 1024 * 1024  # bodies up to this are read at once and checked at every read
 SPOOL_SHARE = 4  # recordings under way may take a quarter of max_bytes beside it
+UNTOLD_SHARE = 64  # all workers may have written so much of max_bytes before they tell of it
 STRIPES = 64  # writers of one hash take turns; those of others hardly ever meet
 
 R = TypeVar("R")
@@ -56,7 +57,7 @@ class FileStore:
         self._shelves: Shelves[Record] = Shelves(policy(eviction, max(1, max_bytes // BLOCK), max_bytes), variants)
         self._index: FileIndex | SharedIndex = FileIndex(self.directory, self._shelves)
         if tell is not None:
-            self._index = SharedIndex(self.directory, tell)
+            self._index = SharedIndex(self.directory, tell, max_bytes // UNTOLD_SHARE // workers)
         self._max_bytes = max_bytes
         self._max_object = max_object
         self._clock = clock

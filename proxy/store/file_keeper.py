@@ -1,8 +1,8 @@
 """Keeps account of a directory in which several workers write: evicts, sweeps, and looks at the disk now and then.
 
 The parent of the workers does this, because it outlives each of them: no role is handed on, and nothing is walked
-anew, when a worker dies. What is on disk may pass `max_bytes` by what all workers write while their word is on its way
-(`file_shared.FLUSH`) and files are being unlinked.
+anew, when a worker dies. What is on disk may pass `max_bytes` by what all workers have not told of yet (a 64th of it,
+for `file_shared.FLUSH` at most, and a record of each), and what they write while word comes and files are unlinked.
 """
 
 import asyncio

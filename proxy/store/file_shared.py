@@ -51,13 +51,15 @@ class _Gathered:
 
 
 class SharedIndex:
-    """As `FileIndex`, for a directory in which others write too."""
+    """As `FileIndex`, for a directory in which others write too. Once `untold` bytes were written it tells at once."""
 
-    __slots__ = ("_directory", "_flushing", "_gathered", "_remembered", "_tell")
+    __slots__ = ("_directory", "_flushing", "_gathered", "_remembered", "_tell", "_untold", "_written")
 
-    def __init__(self, directory: Directory, tell: Tell) -> None:
+    def __init__(self, directory: Directory, tell: Tell, untold: int) -> None:
         self._directory = directory
         self._tell = tell
+        self._untold = untold
+        self._written = 0  # bytes that nobody was told of
         self._remembered: OrderedDict[str, Record] = OrderedDict()
         self._gathered = _Gathered()
         self._flushing: asyncio.TimerHandle | None = None
@@ -70,6 +72,7 @@ class SharedIndex:
         """A file that was written; nobody has to go for it here."""
         change = Change(monotonic(), record.size, record.received_at, record.keep_until)
         self._gathered.records[record.key] = change
+        self._written += record.size
         self._changed()
         return []
 
@@ -120,12 +123,12 @@ class SharedIndex:
     def _changed(self) -> None:
         if self._flushing is None:
             self._flushing = asyncio.get_running_loop().call_later(FLUSH, self._flush)
-        if len(self._gathered.records) + len(self._gathered.used) >= MOST:
+        if self._written > self._untold or len(self._gathered.records) + len(self._gathered.used) >= MOST:
             self._flush()
 
     def _flush(self) -> None:
         if self._flushing is not None:
             self._flushing.cancel()
             self._flushing = None
-        gathered, self._gathered = self._gathered, _Gathered()
+        gathered, self._gathered, self._written = self._gathered, _Gathered(), 0
         self._tell(Changes(gathered.records, frozenset(gathered.used), gathered.emptied))
