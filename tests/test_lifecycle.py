@@ -31,6 +31,7 @@ from proxy.server.connections import Gate, Limits
 from proxy.server.front import Doorway, Front
 from proxy.server.lifecycle import Drain, Port, Signals, serve
 from proxy.server.listening import ServerTls, bind, check_parser, raise_nofile, urls
+from proxy.server.watching import digest
 from proxy.settings import settings_from
 from tests.support.door import Answer, NoPages, Scripted, reply
 from tests.support.gateway import settings
@@ -299,6 +300,23 @@ async def test_the_file_s_new_content_reloads(tmp_path: Path) -> None:
         file.write_text("a: more text")
         await run.next_reload()
         assert len(run.reloads) == 3
+
+
+def test_what_holds_no_settings_is_no_new_content(tmp_path: Path) -> None:
+    """Emptied by who is about to write it; a pipe, which would be waited for; of a large one, no more than is read."""
+    file = tmp_path / "c.yaml"
+    assert digest(file) is None
+    file.write_text("a: 1")
+    assert digest(file) not in (None, digest(tmp_path))
+    file.write_text("")
+    assert digest(file) is None
+    file.unlink()
+    os.mkfifo(file)
+    assert digest(file) is None
+    file.unlink()
+    with file.open("w") as large:
+        large.truncate(1 << 40)
+    assert digest(file) is not None
 
 
 # -- sockets ------------------------------------------------------------------------------------------------------

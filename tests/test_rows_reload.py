@@ -195,7 +195,8 @@ async def test_nothing_is_applied_when_the_certificate_is_wrong_by_then() -> Non
     assert [loaded.settings.memory.ttl for loaded in applied] == [1]
 
 
-async def test_twenty_reloads_under_load_fail_no_request() -> None:
+@pytest.mark.parametrize("turns", [20, pytest.param(100, marks=pytest.mark.slow)])
+async def test_reloads_under_load_fail_no_request(turns: int) -> None:
     async with Origin() as origin, Origin() as other, serving(origin, with_ttl(1)) as gateway:
         for each in (origin, other):
             each.answer("/a", body=b"x" * 5000)
@@ -214,7 +215,7 @@ async def test_twenty_reloads_under_load_fail_no_request() -> None:
                 done.append(await gateway.get("/a" if len(done) % 3 else f"/fresh?{number}.{len(done)}"))
 
         clients = [asyncio.create_task(client(number)) for number in range(16)]
-        for turn in range(1, 21):
+        for turn in range(1, turns + 1):
             upstream = {"url": (origin, other)[turn % 2].url, "id": "api"}
             gateway.configure(with_ttl(turn, upstream=upstream) if turn % 5 else {"rules": "wrong"})
             gateway.signal(signal.SIGHUP)

@@ -85,19 +85,23 @@ def test_each_problem_has_its_place(text: str, said: str) -> None:
 BILLION = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
 )
+MERGED = "a0: &a0 {x: 1, y: 2, z: 3}\n" + "".join(
+    f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 12)
+)
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         (BILLION, "1:1: unfolds to more than"),
+        (MERGED, "1:1: unfolds to more than"),
         ("a: &a [*a]", "1:1: unfolds to more than"),
         ("a: &a {<<: *a}", "1:1: unfolds to more than"),
         ("[" * 100_000, "1:41: not valid YAML: nested deeper than 40 levels"),
         ("a: " + "{a: " * 5_000, "not valid YAML: nested deeper than 40 levels"),
         ("x" * (1 << 20) + "y", "1:1: larger than 1048576 bytes"),
     ],
-    ids=["aliases", "self", "self-merge", "lists", "mappings", "size"],
+    ids=["aliases", "merges", "self", "self-merge", "lists", "mappings", "size"],
 )
 def test_bombs_are_refused(text: str, said: str) -> None:
     value, wrong = tree(text)
