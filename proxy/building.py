@@ -12,7 +12,7 @@ from proxy.entry import Pairs
 from proxy.flying import Patience
 from proxy.invalidation.local import LocalLog
 from proxy.invalidation.shared import SharedLog
-from proxy.recording import OpenSpool, Recording, Spool
+from proxy.recording import WINDOW, OpenSpool, Recording, Spool
 from proxy.server.connections import Limits
 from proxy.server.listening import ServerTls
 from proxy.server.peers import TrustedProxies
@@ -112,14 +112,16 @@ def own_store(settings: Settings) -> Store | None:
     return load_store(file.store, file.options, place="file.store")
 
 
-def recording(settings: Settings, spool: OpenSpool | None) -> Recording:
-    """An empty one. Without a spool an answer is given up when neither memory nor Redis would take it."""
+def recording(settings: Settings, spool: OpenSpool | None, *, pressed: bool = False) -> Recording:
+    """An empty one. Without a spool an answer is given up when neither memory nor Redis would take it; with one, it
+    goes there early where memory is `pressed`."""
     if spool is None:
         limit = settings.memory.max_object if settings.memory.on else 0
         limit = max(limit, settings.redis.max_object if settings.redis.enabled else 0)
         return Recording(memory=limit, limit=limit)
     near = settings.memory.max_object if settings.memory.on else 0
-    return Recording(memory=max(IN_MEMORY, near), limit=max(settings.file.max_object, near), open_spool=spool)
+    held = WINDOW if pressed else max(IN_MEMORY, near)
+    return Recording(memory=held, limit=max(settings.file.max_object, near), open_spool=spool)
 
 
 def spool_of(file: FileStore) -> OpenSpool:
@@ -131,13 +133,15 @@ def spool_of(file: FileStore) -> OpenSpool:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What services are not told by their own settings. `clock` is wall time; `on_change` hears what becomes of the
-    breaker of which service; `fellows` are the other workers, for the service of an identity."""
+    """What services are not told by their own settings. `clock` is wall time; `full` tells that memory has no room for
+    another call; `on_change` hears what becomes of the breaker of which service; `fellows` are the other workers, for
+    the service of an identity."""
 
     via_name: str
     watch: Watch
     clock: Clock
     monotonic: Clock
+    full: Callable[[], bool]
     on_change: Callable[[str, Change], None]
     fellows: Callable[[str], Fellows]
 
@@ -150,7 +154,7 @@ def routes(settings: Settings, around: Surroundings, before: tuple[Settings, Rou
         name: kept[name] if old.get(name) == section else _route(name, section, free, around)
         for name, section in _sections(settings).items()
     }
-    return Routes(made, around.via_name, around.watch)
+    return Routes(made, around.via_name, around.watch, full=around.full)
 
 
 def _sections(settings: Settings) -> dict[str, UpstreamSettings]:

@@ -17,7 +17,7 @@ def divided(settings: Settings, number: int, of: int) -> Settings:
         return settings
     return settings.model_copy(
         update={
-            "memory": _section(settings.memory, ("max_entries", "max_bytes"), number, of),
+            "memory": _section(settings.memory, ("max_entries", "max_bytes", "limit"), number, of),
             "limits": _section(settings.limits, ("connections",), number, of),
             "redis": _section(settings.redis, ("pool",), number, of),
             "upstream": _upstream(settings.upstream, number, of),

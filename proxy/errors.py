@@ -62,6 +62,7 @@ class Fault(StrEnum):
     GATEWAY_TIMEOUT = "upstream-gateway-timeout"
     BUSY = "upstream-busy"
     BREAKER_OPEN = "breaker-open"
+    OVER_MEMORY = "over-memory"
 
     @property
     def status(self) -> int:
@@ -76,7 +77,7 @@ class Fault(StrEnum):
 
 
 _TIMEOUTS = frozenset({Fault.CONNECT_TIMEOUT, Fault.FIRST_BYTE_TIMEOUT, Fault.READ_TIMEOUT, Fault.GATEWAY_TIMEOUT})
-WITHHELD = frozenset({Fault.BUSY, Fault.BREAKER_OPEN})  # calls that were never sent
+WITHHELD = frozenset({Fault.BUSY, Fault.BREAKER_OPEN, Fault.OVER_MEMORY})  # calls that were never sent
 _OURS = WITHHELD | {Fault.UNAVAILABLE}
 
 

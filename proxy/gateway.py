@@ -19,6 +19,7 @@ from proxy.limits.table import Table
 from proxy.observe.counters import Counters
 from proxy.observe.figures import Figures
 from proxy.observe.logs import LineWriter
+from proxy.observe.resident import give_back, resident
 from proxy.place import Common, Place
 from proxy.rules import MAIN, RuleTable
 from proxy.server.access_log import AccessLog, Redaction, bookkeeping
@@ -38,6 +39,7 @@ from proxy.server.front import Doorway, Front
 from proxy.server.member import Member
 from proxy.settings.load import Loaded
 from proxy.settings.model import Settings
+from proxy.shedding import Shedding
 from proxy.story import Story
 from proxy.tasks import Tasks, end
 from proxy.tiers import Tiers
@@ -52,7 +54,7 @@ FETCHES = 5.0  # seconds that fetches whose clients have their answers, or are g
 
 class Gateway:
     """One instance: every part of it, started and closed together. `clock` is wall time, `timer` never goes back; both
-    in seconds.
+    in seconds. `memory` reads the bytes that the process takes, None where nobody tells.
 
     Making one takes the journal and the admin token; `start` takes the cache directory. `source` reads the settings
     again for a reload; `access` is where access log lines go.
@@ -66,6 +68,7 @@ class Gateway:
         access: LineWriter | None = None,
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
+        memory: Callable[[], int | None] = resident,
         common: Common | None = None,
         member: Member | None = None,
     ) -> None:
@@ -82,8 +85,9 @@ class Gateway:
         self.readiness = Readiness()
         self._clock = clock
         self.limits = Table(timer)
-        self._sweeper: asyncio.Task[None] | None = None
+        self._beside: list[asyncio.Task[None]] = []
         self.tiers = Tiers(self.settings, self._place, self.tasks, clock)
+        self.shedding = Shedding(self.settings.memory.limit, self.tiers, self.counters, memory, give_back)
         self._build_story(timer)
         self.configuration = Configuration(
             loaded, source, self.apply, through=self._place.through, tells=self._place.first
@@ -103,7 +107,13 @@ class Gateway:
             settings.admin.receipts,
         )
         around = building.Surroundings(
-            self.name, self.counters.upstream, self._clock, timer, self._breaker_changed, self._place.fellows
+            self.name,
+            self.counters.upstream,
+            self._clock,
+            timer,
+            self.shedding.full,
+            self._breaker_changed,
+            self._place.fellows,
         )
         self.story = Story(
             settings, around, self._place, self.tiers, self.ending, self.limits, self.tasks, self.counters
@@ -173,13 +183,15 @@ class Gateway:
         hears = {NEWS: lambda identity, news: self.story.routes.learn(identity, news)}
         self._place.start(self.everywhere.duties, hears, self.configuration.take, lambda: self._own()[0])
         self.story.routes.start()
-        self._sweeper = asyncio.create_task(self._sweep_for_ever(), name="sweep")
+        self._beside = [
+            asyncio.create_task(self._sweep_for_ever(), name="sweep"),
+            asyncio.create_task(self.shedding.watch(), name="shedding"),
+        ]
         self.readiness.started = True
 
     async def close(self, at_once: asyncio.Event | None = None) -> None:
         """Let fetches end for a moment, or until it is to be `at_once`, then close everything."""
-        if self._sweeper is not None:
-            await end([self._sweeper])
+        await end(self._beside)
         await self._place.close()
         await self.tasks.close(FETCHES, at_once)
         await self.tiers.close()
@@ -233,7 +245,7 @@ class Gateway:
         """What was counted here, and how things stand."""
         figures = self.tiers.measure(self.counters)  # first: it brings the tiers' lookups into the counters
         services = {name or MAIN: service for name, service in self.story.routes.figures.items()}
-        return self.counters, replace(figures, services=services)
+        return self.counters, replace(figures, services=services, pressure=self.shedding.now())
 
     def _breaker_changed(self, name: str, change: Change) -> None:
         level, open_for = logging.INFO, ""

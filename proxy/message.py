@@ -111,12 +111,15 @@ class Upload:
         self._kept: list[bytes] = []
         self._ended = False
 
-    async def peek(self, limit: int) -> bytes | None:
-        """The whole body when it is at most `limit` bytes, else None; either way nothing is lost."""
+    async def peek(self, limit: int, full: Callable[[], bool] = lambda: False) -> bytes | None:
+        """The whole body when it is at most `limit` bytes, else None, also once nothing more can be held because memory
+        is `full`; either way nothing is lost."""
         if self.length is not None and self.length > limit:
             return None
         size = sum(map(len, self._kept))
         while not self._ended and size <= limit:
+            if full():
+                return None
             chunk = await anext(self._source, None)
             if chunk is None:
                 self._ended = True

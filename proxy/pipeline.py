@@ -54,7 +54,7 @@ _OUTSIDE = "This path could be read as one outside of what is served here."
 
 class Pipeline:
     """Answers requests. `key_body`: bytes of a body that are read for the key; `clock` is wall time and `timer`
-    measures, both in seconds; `timed` hears what each tier took."""
+    measures, both in seconds; `timed` hears what each tier took; `full` tells that memory has no room for more."""
 
     def __init__(
         self,
@@ -69,6 +69,7 @@ class Pipeline:
         replying: Replying,
         key_body: int,
         timed: Callable[[Tier, float], None],
+        full: Callable[[], bool],
         clock: Callable[[], float],
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -82,6 +83,7 @@ class Pipeline:
         self._reply = replying
         self._key_body = key_body
         self._timed = timed
+        self._full = full
         self._clock = clock
         self._timer = timer
 
@@ -115,7 +117,7 @@ class Pipeline:
             return await self._pass(request, rule, why, turn)
         body = None
         if request.body is not None and needs_body(request, rule):
-            body = await request.body.peek(self._key_body)
+            body = await request.body.peek(self._key_body, self._full)
             if body is None:
                 return await self._pass(request, rule, Why.BODY_TOO_LARGE, turn)
         match derive(request, rule, body):
@@ -182,7 +184,8 @@ class Pipeline:
 
     async def _beyond(self, visit: Visit, near: Found | None, choice: Choice, spent: dict[Tier, float]) -> Reply:
         """Memory does not answer: the far tiers may, before the origin is asked."""
-        found = _better(choice, near, await self._shelves.far(visit.keyed.hash, choice, spent))
+        far = None if self._full() else await self._shelves.far(visit.keyed.hash, choice, spent)
+        found = _better(choice, near, far)
         for tier, seconds in spent.items():
             self._timed(tier, seconds)
         decision = judge_reuse(visit.request, found, visit.rule, visit.arrived, others=choice.others)

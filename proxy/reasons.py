@@ -107,4 +107,9 @@ class Why(Enum):
         "upstream.max_in_flight and max_queue, or the rule's concurrency",
     )
     BREAKER_OPEN = "breaker-open", "RFC 9110 15.6.4", "upstream.breaker"
+    OVER_MEMORY = (
+        "over-memory",
+        "RFC 9110 15.6.4",
+        "memory.limit, with memory.max_bytes well below it",
+    )
     INTERNAL = "internal", "RFC 9110 15.6.1"

@@ -117,6 +117,11 @@ class Recording:
         self._room = asyncio.Event()  # for the writer: a reader moved or left
 
     @property
+    def spooled(self) -> bool:
+        """Whether its bytes go to a spool by now."""
+        return self._spool is not None
+
+    @property
     def readers(self) -> int:
         """How many are reading."""
         return len(self._readers)

@@ -74,6 +74,7 @@ class Story:
             replying=replying,
             key_body=settings.limits.key_body,
             timed=lambda tier, seconds: counters.tiers[tier].seconds.observe(seconds),
+            full=around.full,
             clock=clock,
         )
 

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
+from weakref import WeakSet
 
 from proxy import building
 from proxy.entry import Entry, Variant
@@ -38,6 +39,8 @@ class Tiers:
         self._tasks = tasks
         self._journal = place.journal
         self._off = place.common.file_off
+        self._pressed = False  # memory has little room for answers under way
+        self._under_way: WeakSet[Recording] = WeakSet()
         self.memory = building.memory_store(settings, clock)
         self.file = place.file_store(settings, clock)
         self.all: dict[Tier, Store] = {}
@@ -138,7 +141,42 @@ class Tiers:
 
     def record(self) -> Recording:
         """An empty recording, that may spool beside the file tier."""
-        return building.recording(self._settings, building.spool_of(self.file) if self.file is not None else None)
+        spool = building.spool_of(self.file) if self.file is not None else None
+        recording = building.recording(self._settings, spool, pressed=self._pressed)
+        self._under_way.add(recording)
+        return recording
+
+    # -- as memory allows ------------------------------------------------------------------------------------------
+
+    @property
+    def near_bytes(self) -> int:
+        """What lies in memory, answers in parts included."""
+        return (self.memory.bytes if self.memory is not None else 0) + self.parts.near_bytes
+
+    @property
+    def near_room(self) -> int:
+        """How many bytes may lie there now."""
+        room = self.memory.max_bytes if self.memory is not None else 0
+        return room + room // PARTS_SHARE
+
+    def resize_near(self, room: int) -> None:
+        """Let so many bytes be all that may lie in memory; what is used least leaves."""
+        if self.memory is not None:
+            share = room - room // (PARTS_SHARE + 1)
+            self.memory.resize(share)
+            self.parts.resize(share // PARTS_SHARE)
+
+    def keep_less(self, pressed: bool) -> None:
+        """Whether answers that begin from now on are to go to disk early."""
+        self._pressed = pressed
+
+    def give_up(self) -> None:
+        """Answers under way that lie in memory go to their clients and are not stored."""
+        for recording in list(self._under_way):
+            if not recording.spooled:
+                recording.give_up()
+
+    # -- figures ---------------------------------------------------------------------------------------------------
 
     def measure(self, counters: Counters) -> Figures:
         """How they stand; their lookups are brought into the counters on the way."""

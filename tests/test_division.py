@@ -12,6 +12,7 @@ from proxy.settings import settings_from
 SECTIONS: list[tuple[str, str, int]] = [
     ("memory", "max_entries", 10),
     ("memory", "max_bytes", 1001),
+    ("memory", "limit", 1003),
     ("limits", "connections", 7),
     ("redis", "pool", 5),
     ("upstream", "max_connections", 9),

@@ -40,7 +40,7 @@ settings.sources
 settings.load
 settings.show
 settings
-observe.latency observe.logs observe.sizes
+observe.latency observe.logs observe.sizes observe.resident
 observe.counters observe.events
 observe.figures
 observe.merging observe.collector
@@ -129,7 +129,7 @@ building division
 obstacles place
 tiers
 ending
-story
+story shedding
 gateway
 wiring
 embed

@@ -20,10 +20,11 @@ from proxy.errors import Fault
 from proxy.observe import logs
 from proxy.observe.collector import registry
 from proxy.observe.counters import MAX_RULES, OTHER_RULES, Counters
-from proxy.observe.figures import Figures, ReplicaFigures, ServiceFigures, TierFigures
+from proxy.observe.figures import Figures, Pressure, ReplicaFigures, ServiceFigures, TierFigures
 from proxy.observe.latency import BOUNDS, Histogram
 from proxy.observe.logs import LineWriter, json_line, printable, setup
 from proxy.outcome import Outcome, Tier, Verdict
+from proxy.policy.pressure import Level
 from proxy.reasons import Why
 from tests.support.process import environment
 
@@ -154,7 +155,12 @@ def test_the_series_have_the_names_and_labels_of_the_contract() -> None:
     counters.tiers[Tier.MEMORY].hits = 4
     counters.malformed = counters.in_flight = counters.connections = 2
     service = ServiceFigures("open", "slow_call_rate", (ReplicaFigures("a:1"), ReplicaFigures("b:1", up=False)))
-    figures = Figures({Tier.MEMORY: TierFigures(3, 300, 1000, 2)}, services={"main": service})
+    counters.shrinks = 3
+    figures = Figures(
+        {Tier.MEMORY: TierFigures(3, 300, 1000, 2)},
+        services={"main": service},
+        pressure=Pressure(970, 1000, 400, Level.SHRINKING),
+    )
     counters.opened("main", "slow_call_rate")
     counters.opened("main", "slow_call_rate")
     text = generate_latest(registry(counters, figures)).decode()
@@ -186,6 +192,12 @@ def test_the_series_have_the_names_and_labels_of_the_contract() -> None:
     assert samples["cachegate_replica_up", ("replica", "a:1"), ("upstream", "main")] == 1
     assert samples["cachegate_replica_up", ("replica", "b:1"), ("upstream", "main")] == 0
     assert samples[("cachegate_in_flight",)] == samples[("cachegate_connections",)] == 2
+    assert samples[("cachegate_resident_bytes",)] == 970
+    assert samples[("cachegate_memory_limit_bytes",)] == 1000
+    assert samples[("cachegate_memory_room_bytes",)] == 400
+    assert samples["cachegate_memory_pressure", ("state", "shrinking")] == 1
+    assert samples["cachegate_memory_pressure", ("state", "refusing")] == 0
+    assert samples[("cachegate_memory_shrinks_total",)] == 3
     assert any(name == "cachegate_build_info" for name, *_ in samples)
 
 

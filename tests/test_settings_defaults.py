@@ -95,6 +95,7 @@ DEFAULTS: dict[str, object] = {
     "memory.max_object": 1 * MIB,
     "memory.ttl": None,
     "memory.eviction": "s3fifo",
+    "memory.limit": 0,
     "file.enabled": True,
     "file.dir": ".cachegate",
     "file.max_bytes": 1 * GIB,

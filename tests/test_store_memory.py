@@ -49,6 +49,20 @@ def test_bytes_bound_it_too() -> None:
     assert tier.entries == 5
 
 
+@pytest.mark.parametrize("name", ["s3fifo", "lru", "fifo"])
+def test_another_bound_holds_at_once(name: Name) -> None:
+    one = entry(body=b"x" * 1000)
+    tier = store(max_bytes=one.size * 10, eviction=name)
+    for number in range(10):
+        tier.keep(entry(f"/{number}", b"x" * 1000))
+    assert (tier.resize(one.size * 4), tier.entries, tier.evictions) == (6, 4, 6)
+    tier.resize(one.size - 1)
+    assert (tier.entries, tier.bytes, tier.keep(entry("/none", b"x" * 1000))) == (0, 0, False)
+    tier.resize(one.size * 2)
+    assert [tier.keep(entry(f"/{number}", b"x" * 1000)) for number in range(3)] == [True] * 3
+    assert tier.entries == 2
+
+
 @pytest.mark.parametrize(("name", "left"), [("lru", {"/b"}), ("fifo", {"/a"})])
 def test_who_leaves_when_a_was_used(name: Name, left: set[str]) -> None:
     tier = store(max_entries=3, eviction=name)

@@ -290,6 +290,18 @@ async def test_bytes_bound_it_too(file: FileStore) -> None:
     assert 0 < len(setup.parts) <= 6
 
 
+async def test_a_smaller_bound_in_memory_leaves_those_on_disk_alone(file: FileStore) -> None:
+    setup = Setup(file, Room(1000, 10_000), Room(20_000, 60_000), 10)
+    for path, total in (("/old", 1000), ("/new", 1000), ("/far", 5000)):
+        assert await setup.add(0, 50, of=told(path=path), body=bytes(total))
+    setup.parts.resize(setup.parts.near_bytes - 1)
+    assert [setup.find(path) is not None for path in ("/old", "/new", "/far")] == [False, True, True]
+    setup.parts.resize(0)
+    assert setup.parts.near_bytes == 0
+    assert [setup.find(path) is not None for path in ("/new", "/far")] == [False, True]
+    assert await setup.add(0, 50, of=told(path="/small"), body=bytes(1000))  # on disk, where there is room
+
+
 async def test_where_it_is_held(file: FileStore) -> None:
     setup = Setup(file, Room(1000, 10_000), Room(2000, 10_000), 10)
     assert [setup.parts.takes(total) for total in (1000, 1001, 2000, 2001)] == [True, True, True, False]

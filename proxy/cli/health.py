@@ -55,6 +55,8 @@ def look(running: Gateway) -> Iterator[Check]:
         yield Check("gateway", "bad", str(ready.json.get("status", "not ready")))
     yield _upstream(stats["upstream"])
     yield _tier("memory", stats["memory"])
+    if stats["process"]["memoryLimit"]:
+        yield _process(stats["process"])
     yield _redis(stats["redis"])
     yield _tier("file", stats["file"])
 
@@ -73,6 +75,13 @@ def _tier(name: str, tier: dict[str, Any]) -> Check:
     if not tier["maxBytes"]:
         return Check(name, "off", "not enabled")
     return Check(name, "ok", f"{tier['size']:,} entries, {size(tier['bytes'])} of {size(tier['maxBytes'])}")
+
+
+def _process(process: dict[str, Any]) -> Check:
+    used = f"{size(process['memory'])} of {size(process['memoryLimit'])}"
+    if process["pressure"] == "calm":
+        return Check("process", "ok", used)
+    return Check("process", "bad", f"{process['pressure']}: {used}, {process['refused']:,} calls were withheld")
 
 
 def _redis(redis: dict[str, Any]) -> Check:

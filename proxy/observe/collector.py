@@ -7,8 +7,9 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from proxy.observe.counters import Counters
-from proxy.observe.figures import BREAKER_STATES, STATES, Figures
+from proxy.observe.figures import BREAKER_STATES, STATES, Figures, Pressure
 from proxy.observe.latency import Histogram
+from proxy.policy.pressure import Level
 from proxy.version import VERSION
 
 
@@ -34,6 +35,7 @@ class GatewayCollector(Collector):
         yield from _tiers(self._counters, figures)
         yield from _redis(figures)
         yield from _upstreams(self._counters, figures)
+        yield from _pressure(self._counters, figures.pressure)
         yield _gauge("cachegate_in_flight", "Requests being answered", self._counters.in_flight)
         yield _gauge("cachegate_connections", "Open client connections", self._counters.connections)
         build = GaugeMetricFamily("cachegate_build_info", "What runs here", labels=["version"])
@@ -82,6 +84,17 @@ def _redis(figures: Figures) -> Iterator[Metric]:
             states.add_metric([state], int(state == figures.redis.state))
         yield states
         yield _gauge("cachegate_redis_memory_bytes", "Memory that Redis uses", figures.redis.memory)
+
+
+def _pressure(counters: Counters, now: Pressure) -> Iterator[Metric]:
+    yield _gauge("cachegate_resident_bytes", "Memory of the processes that serve", now.used)
+    yield _gauge("cachegate_memory_limit_bytes", "What they may take (memory.limit), 0 for no bound", now.limit)
+    yield _gauge("cachegate_memory_room_bytes", "What the memory tier may hold now", now.room)
+    states = GaugeMetricFamily("cachegate_memory_pressure", "1 for the state it is in", labels=["state"])
+    for level in Level:
+        states.add_metric([level.value], int(level is now.level))
+    yield states
+    yield CounterMetricFamily("cachegate_memory_shrinks", "Times memory came under pressure", value=counters.shrinks)
 
 
 def _upstreams(counters: Counters, figures: Figures) -> Iterator[Metric]:

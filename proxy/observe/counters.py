@@ -118,6 +118,7 @@ class Counters:
         self.coalesced = 0
         self.in_flight = 0
         self.connections = 0
+        self.shrinks = 0  # how often memory came under pressure
 
     @classmethod
     def merged(cls, parts: Iterable["Counters"]) -> Self:
@@ -195,6 +196,7 @@ class Counters:
         self.coalesced += part.coalesced
         self.in_flight += part.in_flight
         self.connections += part.connections
+        self.shrinks += part.shrinks
 
     def purged(self, kind: str) -> None:
         """`kind` is one of the few words of the purge body."""

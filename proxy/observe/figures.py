@@ -6,6 +6,7 @@ from typing import Protocol
 
 from proxy.observe.counters import Counters
 from proxy.outcome import Tier
+from proxy.policy.pressure import Level
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,17 @@ class RedisFigures:
     keyspace: Mapping[str, str] = field(default_factory=dict)
     errors: int = 0
     evictions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pressure:
+    """The memory of the processes that serve, in bytes: `used` of `limit` (0: none, and the `level` is CALM); `room` is
+    what their memory tier may hold now."""
+
+    used: int = 0
+    limit: int = 0
+    room: int = 0
+    level: Level = Level.CALM
 
 
 BREAKER_STATES = ("closed", "half-open", "open")  # the later, the worse
@@ -71,6 +83,7 @@ class Figures:
     workers: int = 1
     parts: int = 0
     part_bytes: int = 0
+    pressure: Pressure = Pressure()
 
 
 FILES = 100

@@ -6,19 +6,23 @@ from proxy.observe.figures import (
     BREAKER_STATES,
     FILES,
     Figures,
+    Pressure,
     RedisFigures,
     ReplicaFigures,
     ServiceFigures,
     TierFigures,
 )
 from proxy.outcome import Tier
+from proxy.policy.pressure import Level
 
 _STATES = ("ready", "connecting", "degraded", "closed")
+_LEVELS = tuple(Level)
 
 
 def merged(parts: Sequence[Figures]) -> Figures:
-    """Memory and workers add up. Of the file tier one process alone knows the size, and the others tell zeros; Redis
-    is the same for all who see it. Of a service the worst is told that any of them sees."""
+    """Memory and workers add up, and all are under pressure when one is. Of the file tier one process alone knows the
+    size, and the others tell zeros; Redis is the same for all who see it. Of a service the worst is told that any of
+    them sees."""
     names = dict.fromkeys(name for part in parts for name in part.services)
     services = {name: _service([part.services[name] for part in parts if name in part.services]) for name in names}
     files = tuple(name for part in parts for name in part.files)[:FILES]
@@ -32,6 +36,7 @@ def merged(parts: Sequence[Figures]) -> Figures:
         sum(part.workers for part in parts),
         sum(part.parts for part in parts),
         sum(part.part_bytes for part in parts),
+        _pressure([part.pressure for part in parts]),
     )
 
 
@@ -65,6 +70,15 @@ def _replica(parts: Sequence[ReplicaFigures]) -> ReplicaFigures:
         sum(part.in_flight for part in parts),
         sum(part.requests for part in parts),
         sum(part.errors for part in parts),
+    )
+
+
+def _pressure(parts: Sequence[Pressure]) -> Pressure:
+    return Pressure(
+        sum(part.used for part in parts),
+        sum(part.limit for part in parts),
+        sum(part.room for part in parts),
+        max((part.level for part in parts), key=_LEVELS.index, default=Level.CALM),
     )
 
 

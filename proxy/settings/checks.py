@@ -42,6 +42,8 @@ def cautions(settings: Settings) -> Iterator[Finding]:
         yield ("admin", "token"), "whoever reaches the gateway from this machine may do everything (development only)"
     if settings.admin.metrics == "open" and settings.admin.port is None:
         yield ("admin", "metrics"), "has no effect without admin.port"
+    if 0 < settings.memory.limit <= settings.memory.max_bytes:
+        yield ("memory", "limit"), "memory.max_bytes alone may take all of it: the tier will shrink before it is full"
     for steps, upstream in _all_upstreams(settings):
         if not upstream.verify_tls:
             yield (*steps, "verify_tls"), "the upstream's certificate is not verified"

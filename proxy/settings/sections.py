@@ -193,6 +193,9 @@ class MemorySettings(Section):
         default=None, description="seconds that a copy in memory is trusted at most; none: its life"
     )
     eviction: Eviction = Field(default="s3fifo", description="what leaves when it is full: s3fifo, lru or fifo")
+    limit: Size = Field(
+        default=0, description="bytes that all workers may take; at 95% memory shrinks, past it 503; 0: no bound"
+    )
 
     @property
     def on(self) -> bool:

@@ -52,11 +52,11 @@ class Queue:
 class Fifo:
     """First in, first out; an entry that is replaced counts as new."""
 
-    __slots__ = ("_max_bytes", "_max_entries", "_queue")
+    __slots__ = ("_max_entries", "_queue", "max_bytes")
 
     def __init__(self, max_entries: int, max_bytes: int) -> None:
         self._max_entries = max_entries
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._queue = Queue()
 
     @property
@@ -80,7 +80,7 @@ class Fifo:
         self._queue.remove(key)
 
     def evict(self) -> str | None:
-        if len(self._queue) <= self._max_entries and self._queue.bytes <= self._max_bytes:
+        if len(self._queue) <= self._max_entries and self._queue.bytes <= self.max_bytes:
             return None
         return self._queue.pop()[0]
 
@@ -101,14 +101,14 @@ class S3Fifo:
     key one more round for each use, three at most. A hit moves nothing: it counts to three and stops.
     """
 
-    __slots__ = ("_ghost", "_main", "_max_bytes", "_max_entries", "_small", "_uses")
+    __slots__ = ("_ghost", "_main", "_max_entries", "_small", "_uses", "max_bytes")
 
     SMALL_SHARE = 10  # of both bounds, one in ten
     MOST_USES = 3
 
     def __init__(self, max_entries: int, max_bytes: int) -> None:
         self._max_entries = max_entries
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._small = Queue()
         self._main = Queue()
         self._ghost = Queue()  # of keys and the sizes they had, as large as what is kept
@@ -149,7 +149,7 @@ class S3Fifo:
         (self._small if key in self._small.sizes else self._main).remove(key)
 
     def evict(self) -> str | None:
-        while len(self._uses) > self._max_entries or self.bytes > self._max_bytes:
+        while len(self._uses) > self._max_entries or self.bytes > self.max_bytes:
             key = self._leave_small() if self._small_is_full() or not self._main else self._leave_main()
             if key is not None:
                 return key
@@ -157,7 +157,7 @@ class S3Fifo:
 
     def _small_is_full(self) -> bool:
         small, share = self._small, self.SMALL_SHARE
-        return len(small) * share > self._max_entries or small.bytes * share > self._max_bytes
+        return len(small) * share > self._max_entries or small.bytes * share > self.max_bytes
 
     def _leave_small(self) -> str | None:
         key, size = self._small.pop()
@@ -182,5 +182,5 @@ class S3Fifo:
     def _remember(self, key: str, size: int) -> None:
         ghost = self._ghost
         ghost.push(key, size)
-        while len(ghost) > self._max_entries or ghost.bytes > self._max_bytes:
+        while len(ghost) > self._max_entries or ghost.bytes > self.max_bytes:
             ghost.pop()

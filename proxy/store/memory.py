@@ -61,7 +61,6 @@ class MemoryStore:
     ) -> None:
         self._shelves: Shelves[Slot] = Shelves(policy(eviction, max_entries, max_bytes), variants)
         self._by_hash = self._shelves.by_hash
-        self._max_bytes = max_bytes
         self._max_object = max_object
         self._ttl = math.inf if ttl is None else ttl
         self._clock = clock
@@ -75,6 +74,14 @@ class MemoryStore:
     @property
     def bytes(self) -> int:
         return self._shelves.bytes
+
+    @property
+    def max_bytes(self) -> int:
+        return self._shelves.max_bytes
+
+    def resize(self, max_bytes: int) -> int:
+        """Let another bound hold; how many entries left for it."""
+        return len(self._shelves.resize(max_bytes))
 
     @property
     def evictions(self) -> int:
@@ -119,7 +126,7 @@ class MemoryStore:
             return False
         data = entry.body.data
         until = min(entry.keep_until, now + self._ttl)
-        if data is None or len(data) > self._max_object or entry.size > self._max_bytes or until <= now:
+        if data is None or len(data) > self._max_object or entry.size > self.max_bytes or until <= now:
             if held is not None:
                 self._shelves.discard(held)
             return False

@@ -216,6 +216,17 @@ class Parts:
         """What they take, in memory and on disk."""
         return sum(held.size for held in self._all())
 
+    @property
+    def near_bytes(self) -> int:
+        """What they take in memory."""
+        return self._shelves[Tier.MEMORY].bytes
+
+    def resize(self, max_bytes: int) -> None:
+        """Let another bound hold for those in memory; who has no room leaves."""
+        self._rooms[Tier.MEMORY] = replace(self._rooms[Tier.MEMORY], max_bytes=max_bytes)
+        for held in self._shelves[Tier.MEMORY].resize(max_bytes):
+            held.body.close()
+
     # -- places ----------------------------------------------------------------------------------------------------
 
     def _all(self) -> list[Held]:

@@ -5,7 +5,10 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Eviction(Protocol):
-    """Who leaves when a tier is full. It knows keys and sizes in bytes, and both bounds."""
+    """Who leaves when a tier is full. It knows keys and sizes in bytes, and both bounds, of which `max_bytes` may be
+    changed: `evict` then tells who has to leave."""
+
+    max_bytes: int
 
     @property
     def bytes(self) -> int: ...
@@ -66,6 +69,15 @@ class Shelves(Generic[T]):
     @property
     def bytes(self) -> int:
         return self._eviction.bytes
+
+    @property
+    def max_bytes(self) -> int:
+        return self._eviction.max_bytes
+
+    def resize(self, max_bytes: int) -> list[T]:
+        """Let another bound hold; returns who left for it."""
+        self._eviction.max_bytes = max_bytes
+        return self.evict()
 
     def __len__(self) -> int:
         return len(self._eviction)

@@ -64,7 +64,8 @@ class Route:
 
 
 class Routes:
-    """The services by the names that rules use; "" is the main one. `via_name` marks what passed here."""
+    """The services by the names that rules use; "" is the main one. `via_name` marks what passed here; calls are
+    withheld while memory is `full`, and stale answers stand in as they do where a breaker is open."""
 
     def __init__(
         self,
@@ -72,11 +73,13 @@ class Routes:
         via_name: str,
         watch: Watch,
         timer: Callable[[], float] = time.perf_counter,
+        full: Callable[[], bool] = lambda: False,
     ) -> None:
         self.by_name = routes
         self._via_name = via_name
         self._watch = watch
         self._timer = timer
+        self._full = full
 
     @property
     def figures(self) -> Mapping[str, ServiceFigures]:
@@ -86,6 +89,7 @@ class Routes:
     def preflight(self, rule: Rule) -> None:
         """UpstreamError where a call would be refused at once, so that nothing need be prepared for one."""
         try:
+            self._refuse_when_full()
             self.by_name[rule.upstream].service.preflight()
         except UpstreamError as error:
             self._watch.began()
@@ -115,6 +119,7 @@ class Routes:
 
     async def connect(self, request: Request, rule: Rule) -> Link | Answer:
         """Pass a websocket upgrade on."""
+        self._refuse_when_full()
         return await self.by_name[rule.upstream].service.connect(self._call(request, rule, request.target))
 
     def start(self) -> None:
@@ -146,6 +151,7 @@ class Routes:
         self._watch.began()
         fault: Fault | None = Fault.RESET  # unless we learn better: a client that leaves ends the call
         try:
+            self._refuse_when_full()
             answer = await self.by_name[rule.upstream].service.fetch(call, inform)
             fault = None
             return answer
@@ -154,6 +160,10 @@ class Routes:
             raise
         finally:
             self._watch.ended(fault, self._timer() - began)
+
+    def _refuse_when_full(self) -> None:
+        if self._full():
+            raise UpstreamError(Fault.OVER_MEMORY, "memory has no room for another answer now", retry_after=1)
 
     def _call(
         self,

@@ -8,7 +8,7 @@ async with running(origin, {"rules": [{"pattern": "*", "ttl": 60}]}) as gateway:
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,13 +141,15 @@ async def running(
     directory: Path | None = None,
     clock: Clock | None = None,
     monotonic: Clock | None = None,
+    memory: Callable[[], int | None] | None = None,
 ) -> AsyncIterator[Client]:
     """A gateway with these settings (by YAML section), on a free port, ended with the block. `clock` is its wall time,
-    `monotonic` what breakers, budgets and rate limits go by, the same where it is not given."""
+    `monotonic` what breakers, budgets and rate limits go by, the same where it is not given; `memory` tells how many
+    bytes the process takes."""
     with TemporaryDirectory() as temporary:
         made = settings_from(settings(origin, directory or Path(temporary), extra))
-        clocks = {"clock": clock, "timer": monotonic or clock}
-        gateway = Gateway(made, **{name: given for name, given in clocks.items() if given is not None})
+        told: dict[str, Any] = {"clock": clock, "timer": monotonic or clock, "memory": memory}
+        gateway = Gateway(made, **{name: given for name, given in told.items() if given is not None})
         runner = web.AppRunner(gateway.app(), access_log=None)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from proxy.errors import Fault
 from proxy.message import Reply
 from proxy.observe.counters import Counters, rate
 from proxy.observe.figures import BREAKER_STATES, FILES, Figures, RedisFigures, Take, TierFigures
@@ -38,6 +39,7 @@ def build(counters: Counters, figures: Figures, uptime: float, *, names: bool) -
         "redis": _redis(counters, figures),
         "file": _file(counters, figures, names),
         "parts": {"size": figures.parts, "bytes": figures.part_bytes},
+        "process": _process(counters, figures),
         "verdicts": {verdict.value: count for verdict, count in counters.verdicts.items()},
         "reasons": {why.word: count for why, count in counters.reasons.items()},
         "rules": _rules(counters),
@@ -60,6 +62,19 @@ def _memory(counters: Counters, figures: Figures) -> Document:
         "evictions": now.evictions,
     }
     return document | ({"off": now.off} if now.off else {})
+
+
+def _process(counters: Counters, figures: Figures) -> Document:
+    """What the processes that serve take, and how `memory.limit` was kept."""
+    now = figures.pressure
+    return {
+        "memory": now.used,
+        "memoryLimit": now.limit,
+        "memoryRoom": now.room,
+        "pressure": now.level.value,
+        "shrinks": counters.shrinks,
+        "refused": counters.upstream.outcomes.get(Fault.OVER_MEMORY.value, 0),
+    }
 
 
 def _file(counters: Counters, figures: Figures, names: bool) -> Document:
