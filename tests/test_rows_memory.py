@@ -2,8 +2,9 @@
 refused, and everything is as before when it is over (invariant 11)."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ MIB = 1 << 20
 BODY = b"x" * 100_000
 IDLE = 96 * MIB  # more than a process takes before the first request
 LIMIT = IDLE + 64 * MIB
+SLOW = 50
 SETTINGS: dict[str, Any] = {
     "rules": [
         {"name": "post", "pattern": "/post", "methods": ["POST"], "ttl": 60},
@@ -91,6 +93,29 @@ async def test_what_would_pass_it_all_the_same_is_refused_until_it_is_over() -> 
         await until(gateway, "calm")
         assert (await gateway.get("/new")).status == 200
         assert "only what memory holds is answered" in gateway.log
+
+
+async def test_slow_readers_of_what_memory_holds_have_no_copies_of_their_own() -> None:
+    """Nor do they delay others, who ask for the same."""
+    large = b"x" * 1_000_000
+    async with Origin() as origin, serving(origin, SETTINGS | {"memory": {}}) as gateway:
+        origin.answer("/large", headers=[("Cache-Control", "max-age=600")], body=large)
+        assert await gateway.verdicts("/large", "/large") == ["MISS", "HIT"]
+        gateway.forget_peak()
+        before = gateway.rss
+        with ExitStack() as stack:
+            for _ in range(SLOW):
+                client = stack.enter_context(socket.socket())
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # else the system takes most of it
+                client.connect(("127.0.0.1", gateway.port))
+                client.sendall(b"GET /large HTTP/1.1\r\nHost: site.example\r\n\r\n" * 5)
+            async with asyncio.timeout(20):
+                while (await gateway.stats())["inFlight"] < SLOW:
+                    await asyncio.sleep(0.02)
+            assert (await gateway.get("/large")).body == large
+            print(f"peak growth {(gateway.peak - before) / MIB:.1f} MiB")
+            assert gateway.peak - before < SLOW * MIB // 2
+        assert (await gateway.get("/large")).verdict == "HIT"
 
 
 async def test_workers_have_each_a_part_of_it() -> None:

@@ -2,6 +2,7 @@
 207; invariants 1-4, 10)."""
 
 import asyncio
+import socket
 from typing import Any
 
 import pytest
@@ -38,6 +39,25 @@ async def test_200_concurrent_cold_requests_are_one_fetch() -> None:
         assert {(got.status, got.body) for got in answers} == {(200, b"slow")}
         assert origin.count("/a") == 1
         assert sum("collapsed" in (got.header("cache-status") or "") for got in answers) == 199
+
+
+async def test_a_leader_that_reads_nothing_slows_neither_the_fill_nor_those_beside_it() -> None:
+    body = bytes(range(256)) * (32 << 10)  # more than goes into memory, and into the socket
+    async with Origin() as origin, running(origin, ALL) as gateway:
+        origin.answer("/a", body=body)
+        gate = origin.hold("/a")
+        with socket.socket() as leader:
+            leader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            leader.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(leader, ("127.0.0.1", gateway.port))
+            leader.send(b"GET /a HTTP/1.1\r\nHost: site.example\r\n\r\n")
+            await origin.arrived("/a")
+            follower = asyncio.ensure_future(gateway.get("/a"))
+            await gateway.waiting(2)
+            gate.release()
+            assert (await follower).body == body
+            await gateway.settled()
+            assert ((await gateway.get("/a")).verdict, origin.count("/a")) == ("HIT", 1)
 
 
 async def test_a_private_answer_is_never_shared_among_the_waiting() -> None:

@@ -19,6 +19,7 @@ from proxy.errors import CachegateError, TruncatedError
 from proxy.message import Framing, Reply, lower_name
 
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "proxy-connection"})
+PIECE = 1 << 16  # bytes that are given to the socket at once, and wait there for a client that reads no more
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -196,10 +197,17 @@ class Outgoing(web.StreamResponse):
             raise
 
     async def _send_bytes(self, wire: Wire, body: bytes) -> None:
+        """Piece by piece: what a slow client has not taken is a copy of its own, whoever else reads the same bytes."""
         content = body[: wire.length]
-        self._write(wire.head + content)
-        self.sent = len(content)
+        piece = content[:PIECE]
+        self._write(wire.head + piece)
+        self.sent = len(piece)
         await self._flow()
+        while self.sent < len(content):
+            piece = content[self.sent : self.sent + PIECE]
+            self._write(piece)
+            self.sent += len(piece)
+            await self._flow()
         if wire.length is not None and self.sent < wire.length:
             raise TruncatedError(f"{self.sent} bytes of a body of {wire.length}")
 
