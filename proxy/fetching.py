@@ -43,7 +43,8 @@ class Shelf(Protocol):
 
 class Fetching:
     """Leads flights. `record` makes an empty recording; `outdate` ends a stored answer everywhere; `clock` is wall time
-    in seconds; `passes` see to it that one of all instances fetches at a time."""
+    in seconds; `passes` see to it that one of all instances fetches at a time; `dropped` hears how many tags were too
+    many for an entry."""
 
     def __init__(
         self,
@@ -55,6 +56,7 @@ class Fetching:
         outdate: Callable[[Entry], Awaitable[None]],
         clock: Callable[[], float],
         passes: Passes,
+        dropped: Callable[[int], None],
     ) -> None:
         self._routes = routes
         self._shelf = shelf
@@ -64,6 +66,7 @@ class Fetching:
         self._outdate = outdate
         self._clock = clock
         self._passes = passes
+        self._dropped = dropped
 
     def change(self, routes: Routes) -> None:
         """Fetch from these services from now on."""
@@ -187,7 +190,7 @@ class Fetching:
         recording = self._record()
         if head.length is not None and head.length > recording.limit:
             return None
-        entry = made(trip.visit, head, keep, start)
+        entry = made(trip.visit, head, keep, start, self._dropped)
         return Kept(head, entry, recording, recording.reader(), Fate(), keep, trip, seconds)
 
     async def _outdated(self, trip: Trip, head: Head, skip: Skip) -> None:

@@ -16,7 +16,7 @@ from proxy.everywhere import Everywhere
 from proxy.insight.inventory import Inventory
 from proxy.limits.near import swept
 from proxy.limits.table import Table
-from proxy.observe.counters import Counters
+from proxy.observe.counters import Bound, Counters
 from proxy.observe.figures import Figures
 from proxy.observe.logs import LineWriter
 from proxy.observe.resident import give_back, resident
@@ -84,6 +84,7 @@ class Gateway:
         self.counters = Counters()
         self.readiness = Readiness()
         self._clock = clock
+        self._access = access
         self.limits = Table(timer)
         self._beside: list[asyncio.Task[None]] = []
         self.tiers = Tiers(self.settings, self._place, self.tasks, clock)
@@ -245,6 +246,8 @@ class Gateway:
         """What was counted here, and how things stand."""
         figures = self.tiers.measure(self.counters)  # first: it brings the tiers' lookups into the counters
         services = {name or MAIN: service for name, service in self.story.routes.figures.items()}
+        if self._access is not None:
+            self.counters.passed[Bound.LINES] = self._access.dropped
         return self.counters, replace(figures, services=services, pressure=self.shedding.now())
 
     def _breaker_changed(self, name: str, change: Change) -> None:

@@ -58,13 +58,21 @@ Brought = Leg | Failed | Unshared  # by a flight to those who share it
 
 
 class Gathering:
-    """Records and stores. `record` makes an empty recording."""
+    """Records and stores. `record` makes an empty recording; `dropped` hears how many tags were too many."""
 
-    def __init__(self, parts: Parts, shelf: Shelf, record: Callable[[], Recording], tasks: Tasks) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        shelf: Shelf,
+        record: Callable[[], Recording],
+        tasks: Tasks,
+        dropped: Callable[[int], None],
+    ) -> None:
         self.record = record
         self._parts = parts
         self._shelf = shelf
         self._tasks = tasks
+        self._dropped = dropped
 
     def judge(self, visit: Visit, head: Head, partly: Partly | None, start: Start, now: float) -> Filing | Skip:
         """How it may be stored. `partly` is what is held in parts of the same answer; `head` has end-to-end fields."""
@@ -77,7 +85,7 @@ class Gathering:
                 return Skip(Why.MAX_SIZE, part.keep.origin_ttl)
             shared = not part.keep.withheld and not part.personal
             whole = replace(head, status=200, phrase="OK", fields=part.fields)
-            return Filing(made(visit, whole, part.keep, start), part.keep, part.piece, shared)
+            return Filing(made(visit, whole, part.keep, start, self._dropped), part.keep, part.piece, shared)
         keep = judge_storing(visit.request, head, visit.rule, now)
         if isinstance(keep, Skip):
             return keep
@@ -86,7 +94,7 @@ class Gathering:
         if head.length is not None and head.length > self.record().limit:
             return Skip(Why.MAX_SIZE, keep.origin_ttl)
         whole = replace(head, fields=head.fields.without(keep.withheld))
-        return Filing(made(visit, whole, keep, start), keep, None, not keep.withheld)
+        return Filing(made(visit, whole, keep, start, self._dropped), keep, None, not keep.withheld)
 
     def begin(self, answer: Answer, leg: Leg, visit: Visit, over: Callable[[], None]) -> bool:
         """Read the answer into its recording, in a task of its own; `over` is called when nobody may join any more.

@@ -1,6 +1,6 @@
 """Who wants an answer fetched, and what a fetch can bring: the words between who shares fetches and who makes them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Self
@@ -148,8 +148,11 @@ async def to_its_end(recording: Recording) -> AsyncIterator[None]:
         recording.discard()
 
 
-def made(visit: Visit, head: Head, keep: Keep, start: Start) -> Entry:
-    """What is stored of an answer that is kept, all but its body."""
+def made(visit: Visit, head: Head, keep: Keep, start: Start, count: Callable[[int], None]) -> Entry:
+    """What is stored of an answer that is kept, all but its body. `count` hears how many tags are not."""
+    tags = tags_of(visit.rule, visit.request, visit.keyed, head.fields, visit.content)
+    if tags.dropped:
+        count(tags.dropped)
     return Entry(
         hash=visit.keyed.hash,
         parts=visit.keyed.parts,
@@ -162,7 +165,7 @@ def made(visit: Visit, head: Head, keep: Keep, start: Start) -> Entry:
         body=BytesBody(b""),
         vary=keep.vary,
         rule=visit.rule.name,
-        tags=tags_of(visit.rule, visit.request, visit.keyed, head.fields, visit.content).kept,
+        tags=tags.kept,
         position=start.position,
         fence=start.fence,
     )

@@ -1,5 +1,7 @@
 """All who answer requests, put together, and what new settings change of them."""
 
+from functools import partial
+
 from proxy import building
 from proxy.ending import Ending
 from proxy.fetching import Fetching
@@ -8,7 +10,7 @@ from proxy.flying import Flying
 from proxy.gathering import Gathering
 from proxy.limiting import Limiting
 from proxy.limits.table import Table
-from proxy.observe.counters import Counters
+from proxy.observe.counters import Bound, Counters
 from proxy.passes import Passes
 from proxy.passing import Passing
 from proxy.pipeline import Pipeline
@@ -39,20 +41,21 @@ class Story:
     ) -> None:
         clock, sharing, patience = around.clock, tiers.sharing, building.patience(settings)
         journal = place.journal
+        dropped = partial(counters.add_passed, Bound.TAGS)
         self._around = around
         self._tasks = tasks
         self.routes = building.routes(settings, around)
         uncacheable: Lately[Why] = Lately(settings.flight.uncacheable, clock)
         passes = sharing.passes if sharing is not None else Passes(None, clock)
         self.fetching = Fetching(
-            self.routes, tiers.shelf, journal, tiers.record, uncacheable, ending.outdate, clock, passes
+            self.routes, tiers.shelf, journal, tiers.record, uncacheable, ending.outdate, clock, passes, dropped
         )
         replying = Replying(around.via_name, settings.observe.server_timing)
         self.flying = Flying(self.fetching, journal, uncacheable, tasks, patience, replying, clock)
         self.ranging = Ranging(
             self.routes,
             tiers.parts,
-            Gathering(tiers.parts, tiers.shelf, tiers.record, tasks),
+            Gathering(tiers.parts, tiers.shelf, tiers.record, tasks, dropped),
             journal,
             self.fetching.begin,
             Lately(settings.flight.uncacheable, clock),

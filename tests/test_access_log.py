@@ -3,17 +3,21 @@ values kept out of it by name (row 105)."""
 
 import io
 import re
+from pathlib import Path
 
 import orjson
 import pytest
 
+from proxy.gateway import Gateway
 from proxy.message import Fields, Reply, Request
-from proxy.observe.counters import Counters
+from proxy.observe.counters import Bound, Counters
 from proxy.observe.logs import Format, LineWriter
 from proxy.outcome import Outcome, Tier, Verdict
 from proxy.reasons import Why
 from proxy.server.access_log import AccessLog, Redaction, bookkeeping
+from proxy.settings import settings_from
 from tests.support.door import door, reply
+from tests.support.gateway import settings
 from tests.support.rawtcp import raw
 
 NAMES = [
@@ -23,6 +27,18 @@ NAMES = [
 REQUEST = Request("GET", "http", "a.example", "/x?b=c", Fields(), "10.0.0.9", 1700000000.1234, "id-1")
 OUTCOME = Outcome(Verdict.HIT, Why.FRESH, "users", "abc", Tier.MEMORY, origin_ttl=60.0, upstream_seconds=0.12345678)
 REPLY = Reply(200, "OK", Fields.of(("Content-Type", "text/html; charset=utf-8")), b"", OUTCOME)
+
+
+async def test_lines_that_nobody_took_are_counted(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    writer = LineWriter(stream)
+    stream.close()
+    gateway = Gateway(settings_from(settings("http://127.0.0.1:9", tmp_path)), access=writer)
+    writer.write(b"x")
+    writer.close()
+    counters, _ = await gateway.everywhere.take()
+    assert counters.passed[Bound.LINES] == 1
+    await gateway.close(at_once=True)
 
 
 def line(form: Format, request: Request = REQUEST, answer: Reply = REPLY, hidden: tuple[str, ...] = ()) -> str:

@@ -4,15 +4,18 @@ heads, X-Request-Id, the client's address behind trusted proxies, Cachegate-Toke
 import asyncio
 import ipaddress
 import re
+import socket
 import ssl
+from contextlib import AsyncExitStack
 
 import pytest
 import trustme
 
 from proxy.errors import BadRequest
 from proxy.message import Fields
+from proxy.observe.counters import Bound
 from proxy.reasons import Why
-from proxy.server.connections import Limits
+from proxy.server.connections import _TURNED_AWAY, Limits
 from proxy.server.front import Doorway
 from proxy.server.peers import TrustedProxies
 from proxy.server.requests import Reading, normal_host
@@ -192,6 +195,43 @@ async def test_connections_are_bounded() -> None:
             assert (got.status, got.header("retry-after"), await second.closed()) == (503, "1", "fin")
         assert (await first.get("/")).status == 200
         assert d.counters.connections == 1
+
+
+async def test_one_too_many_is_told_so_whatever_was_on_its_way() -> None:
+    request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 90000\r\n\r\n" + b"x" * 30_000
+    loop = asyncio.get_running_loop()
+    async with door(lambda request: reply(b"ok"), limits=Limits(connections=1)) as d, raw(d.port) as first:
+        for _ in range(20):
+            with socket.socket() as client:
+                client.connect(("127.0.0.1", d.port))
+                client.sendall(request)  # before it is accepted
+                client.setblocking(False)
+                told = b""
+                while piece := await loop.sock_recv(client, 1000):
+                    told += piece
+                    await loop.sock_sendall(client, b"x" * 1000)
+                assert told.startswith(b"HTTP/1.1 503 ")
+        assert (await first.get("/")).status == 200
+        assert (d.counters.passed[Bound.CONNECTIONS], d.counters.connections, len(d.requests)) == (20, 1, 1)
+
+
+async def test_those_who_are_told_so_are_bounded_themselves() -> None:
+    async with (
+        door(lambda request: reply(b"ok"), limits=Limits(connections=1, head=60, keep_alive=60)) as d,
+        raw(d.port) as first,
+        AsyncExitStack() as stack,
+    ):
+        crowd = [await stack.enter_async_context(raw(d.port)) for _ in range(_TURNED_AWAY + 10)]
+        async with asyncio.timeout(20):
+            told = [await client.reader.read() for client in crowd]  # nobody leaves: we do
+        assert (told.count(b""), sum(b" 503 " in each for each in told)) == (10, _TURNED_AWAY)
+        assert (await first.get("/")).status == 200
+        first.close()
+        async with asyncio.timeout(20):
+            while d.gate.connections:
+                await asyncio.sleep(0.01)
+        async with raw(d.port) as next_one:
+            assert (await next_one.get("/")).status == 200
 
 
 async def test_every_field_is_kept_as_it_came() -> None:

@@ -2,6 +2,7 @@
 right answer, over a raw socket (invariants 7 and 11). The last test knows which limits there are."""
 
 import asyncio
+import json
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -82,6 +83,9 @@ async def test_what_a_client_may_send() -> None:
         told = await asyncio.gather(*(said(gateway.port, sent) for _, sent, _ in DOOR))
         wrong = [(name, sent[:40], got) for (name, sent, due), got in zip(DOOR, told, strict=True) if got != due]
         assert wrong == []
+        assert (await gateway.stats())["passed"]["timeouts.head"] == sum(
+            sent == [408] for name, _, sent in DOOR if name == "timeouts.head"
+        ) + 1
         await slow_reader(gateway, origin)
         await slow_sender(gateway)
 
@@ -141,6 +145,7 @@ async def test_how_many_clients_there_may_be_and_how_long_a_drain_may_take() -> 
             refused = await clients[-1].response()
             assert (refused.status, refused.header("retry-after"), refused.header("connection")) == (503, "1", "close")
             assert (await clients[0].get("/")).status == 404
+            assert (await stats_by(clients[1]))["passed"]["limits.connections"] > 0
         await free(gateway)
         async with raw(gateway.port) as client:
             origin.script("/a", HALF, STALL)
@@ -148,6 +153,12 @@ async def test_how_many_clients_there_may_be_and_how_long_a_drain_may_take() -> 
             await client.reader.readuntil(b"half")
             assert (await gateway.stop(), await client.closed()) == (0, "rst")
             assert "requests were still under way after 0.2 s" in gateway.log
+
+
+async def stats_by(client: Raw) -> Any:
+    """The statistics, by a connection that is there already."""
+    got = await client.get("/cache/stats", f"Authorization: Bearer {TOKEN}")
+    return json.loads(got.body)
 
 
 async def free(gateway: Process) -> None:
@@ -299,6 +310,7 @@ async def test_how_many_variants_and_tags_are_kept(origin: Origin) -> None:
         assert [await verdict(client, "/v", f"X-V: {name}") for name in "cba"] == ["HIT", "HIT", "MISS"]
         (first, *_) = (await gateway.admin("GET", "/entries")).json["entries"]
         assert first["tags"] == ["a", "b"]
+        assert (await gateway.stats())["passed"]["limits.tags"] == 2 * origin.count("/v")
 
 
 async def test_how_long_a_stale_answer_may_stand_in(origin: Origin) -> None:

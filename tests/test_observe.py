@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from proxy.errors import Fault
 from proxy.observe import logs
 from proxy.observe.collector import registry
-from proxy.observe.counters import MAX_RULES, OTHER_RULES, Counters
+from proxy.observe.counters import MAX_RULES, OTHER_RULES, Bound, Counters
 from proxy.observe.figures import Figures, Pressure, ReplicaFigures, ServiceFigures, TierFigures
 from proxy.observe.latency import BOUNDS, Histogram
 from proxy.observe.logs import LineWriter, json_line, printable, setup
@@ -156,6 +156,7 @@ def test_the_series_have_the_names_and_labels_of_the_contract() -> None:
     counters.malformed = counters.in_flight = counters.connections = 2
     service = ServiceFigures("open", "slow_call_rate", (ReplicaFigures("a:1"), ReplicaFigures("b:1", up=False)))
     counters.shrinks = 3
+    counters.add_passed(Bound.TAGS, 4)
     figures = Figures(
         {Tier.MEMORY: TierFigures(3, 300, 1000, 2)},
         services={"main": service},
@@ -198,6 +199,8 @@ def test_the_series_have_the_names_and_labels_of_the_contract() -> None:
     assert samples["cachegate_memory_pressure", ("state", "shrinking")] == 1
     assert samples["cachegate_memory_pressure", ("state", "refusing")] == 0
     assert samples[("cachegate_memory_shrinks_total",)] == 3
+    assert samples["cachegate_bounds_passed_total", ("bound", "limits.tags")] == 4
+    assert samples["cachegate_bounds_passed_total", ("bound", "limits.connections")] == 0
     assert any(name == "cachegate_build_info" for name, *_ in samples)
 
 

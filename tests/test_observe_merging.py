@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import Fault
-from proxy.observe.counters import MAX_RULES, OTHER_RULES, Counters
+from proxy.observe.counters import MAX_RULES, OTHER_RULES, Bound, Counters
 from proxy.observe.figures import FILES, STATES, Figures, RedisFigures, ReplicaFigures, ServiceFigures, TierFigures
 from proxy.observe.merging import _STATES, merged
 from proxy.outcome import Outcome, Tier, Verdict
@@ -36,6 +36,8 @@ def test_it_does_not_matter_which_worker_counted(requests: list[tuple[Outcome, f
             counters.finish(outcome, seconds, sent)
             counters.purged("tag")
             counters.malformed += 1
+            counters.shrinks += 1
+            counters.add_passed(Bound.HEAD, sent)
             counters.upstream.began()
             counters.upstream.ended(Fault.RESET if sent % 2 else None, seconds)
             counters.tiers[Tier.FILE].hits += 1

@@ -52,6 +52,8 @@ def _requests(counters: Counters) -> Iterator[Metric]:
     reasons = {why.word: count for why, count in counters.reasons.items()}
     yield _counter("cachegate_reasons", "Requests by reason", "reason", reasons)
     yield CounterMetricFamily("cachegate_malformed", "Heads refused as malformed", value=counters.malformed)
+    passed = {bound.value: count for bound, count in counters.passed.items()}
+    yield _counter("cachegate_bounds_passed", "What was refused or dropped past a bound", "bound", passed)
     seconds = {verdict.value: histogram for verdict, histogram in counters.seconds.items()}
     yield _histograms("cachegate_request_seconds", "From the head to the last byte", "verdict", seconds)
     yield CounterMetricFamily("cachegate_coalesced", "Requests that shared another's fetch", value=counters.coalesced)

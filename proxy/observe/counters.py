@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Self, TypeVar
 
 from proxy.errors import WITHHELD, Fault
@@ -16,6 +17,15 @@ MAX_RULES = 1000  # names come from the configuration, but every reload may brin
 OTHER_RULES = "(other)"
 
 K = TypeVar("K")
+
+
+class Bound(StrEnum):
+    """What can be passed without a request that could tell of it, by the name of its setting where it has one."""
+
+    CONNECTIONS = "limits.connections"  # connections that were refused
+    HEAD = "timeouts.head"  # heads that had begun and did not come in time; they count as malformed too
+    TAGS = "limits.tags"  # tags that entries were stored without, those that are too long included
+    LINES = "log lines"  # lines that found too many waiting, or nobody to read them
 
 
 @dataclass(slots=True)
@@ -119,6 +129,7 @@ class Counters:
         self.in_flight = 0
         self.connections = 0
         self.shrinks = 0  # how often memory came under pressure
+        self.passed: dict[Bound, int] = dict.fromkeys(Bound, 0)
 
     @classmethod
     def merged(cls, parts: Iterable["Counters"]) -> Self:
@@ -197,6 +208,11 @@ class Counters:
         self.in_flight += part.in_flight
         self.connections += part.connections
         self.shrinks += part.shrinks
+        _add(self.passed, part.passed)
+
+    def add_passed(self, bound: Bound, number: int) -> None:
+        """So much more was refused or dropped past this bound."""
+        self.passed[bound] += number
 
     def purged(self, kind: str) -> None:
         """`kind` is one of the few words of the purge body."""

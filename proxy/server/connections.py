@@ -13,16 +13,17 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from proxy.errors import BadRequest
-from proxy.observe.counters import Counters
+from proxy.observe.counters import Bound, Counters
 from proxy.reasons import Why
 from proxy.server.boundary import Boundary
 from proxy.server.front import Front
 from proxy.server.methods import Methods
-from proxy.server.replies import reset
+from proxy.server.replies import end, reset
 
 _log = logging.getLogger(__name__)
 _SWEEP = 1.0  # seconds between two looks at slow heads
 _LINGER = 1.0  # seconds for which the rest of a body is read off that nobody wants
+_TURNED_AWAY = 128  # connections beyond the limit that are told so at a time; the rest find theirs closed
 _FLUSH = 0.01  # seconds between two looks at what a slow client has still to take
 _AROUND_TARGET = len("GET  HTTP/1.1")  # of the request line, aiohttp measures the target alone
 _TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
@@ -170,6 +171,16 @@ class Connection(RequestHandler):
             self.head_since, self.partial = self._loop.time(), True
         return self.head_since
 
+    def turn_away(self, told: bytes) -> None:
+        """Say this and nothing else. What the client has sent is read off for a while: closed with bytes unread, the
+        connection would be reset, and what it was told lost (RFC 9112 9.6)."""
+        transport = self.transport
+        assert transport is not None
+        self._full = True
+        transport.write(told)
+        end(transport)
+        self._loop.call_later(_LINGER, self.force_close)
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -204,22 +215,35 @@ class Gate(web.Server):
         self._counters = counters
         self._limits = limits
         self._sweeper: asyncio.TimerHandle | None = None
+        self._turned_away: set[RequestHandler] = set()
 
     def __call__(self) -> RequestHandler:
         return Connection(self, self._limits.pipelined, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
-        self._counters.connections += 1
-        if len(self._connections) > self._limits.connections:
-            transport.write(_TOO_MANY)
-            transport.close()
+        if len(self._connections) - len(self._turned_away) > self._limits.connections:
+            self._turn_away(handler)
+        else:
+            self._counters.connections += 1
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(min(_SWEEP, self._limits.head), self._sweep)
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         super().connection_lost(handler, exc)
-        self._counters.connections -= 1
+        if handler in self._turned_away:
+            self._turned_away.discard(handler)
+        else:
+            self._counters.connections -= 1
+
+    def _turn_away(self, handler: RequestHandler) -> None:
+        assert isinstance(handler, Connection)
+        self._counters.passed[Bound.CONNECTIONS] += 1
+        if len(self._turned_away) < _TURNED_AWAY:
+            handler.turn_away(_TOO_MANY)
+        else:
+            handler.force_close()
+        self._turned_away.add(handler)
 
     def _sweep(self) -> None:
         """Close who keeps us waiting for a head; runs while there are connections."""
@@ -231,6 +255,7 @@ class Gate(web.Server):
             if since is not None and since <= oldest:
                 if handler.partial:
                     self._counters.malformed += 1
+                    self._counters.passed[Bound.HEAD] += 1
                     transport.write(_TOO_SLOW)
                 handler.force_close()
         if self._connections:

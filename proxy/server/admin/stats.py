@@ -46,6 +46,7 @@ def build(counters: Counters, figures: Figures, uptime: float, *, names: bool) -
         "upstream": _upstream(counters, figures),
         "coalesced": counters.coalesced,
         "malformed": counters.malformed,
+        "passed": {bound.value: count for bound, count in counters.passed.items()},
         "workers": figures.workers,
     }
 
