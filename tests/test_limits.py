@@ -71,7 +71,13 @@ DOOR = [
     ("timeouts.head", b"\r\n" * 100, [408]),
     ("timeouts.head", line(50) + b"GET / HT", [404, 408]),
     ("timeouts.body_idle", length(10, 5), [408]),
-    ("timeouts.body_idle", chunked(b"1;" + b"x" * 100_000), [408]),
+    ("timeouts.body_idle", chunked(b"1;" + b"x" * 1000), [408]),
+    ("chunk extensions", chunked(b"1;" + b"x" * 100_000), [400]),
+    ("chunk extensions", chunked((b"1;" + b"x" * 100 + b"\r\ny\r\n") * 100 + b"0\r\n\r\n"), [404]),
+    ("chunk extensions", chunked((b"1;" + b"x" * 1000 + b"\r\ny\r\n") * 900 + b"0\r\n\r\n"), [400]),
+    ("chunk extensions", chunked((b"1;" + b"x" * 14 + b"\r\ny\r\n") * 990), [408]),
+    ("chunk extensions", line(50) * 2 + chunked(b"1;" + b"x" * 600_000), [404, 404, 400]),
+    ("chunk extensions", chunked(b"0" * 600_000 + b"1\r\nx\r\n0\r\n\r\n"), [400]),
     ("timeouts.keep_alive", line(50), [404]),
     ("timeouts.keep_alive", b"", []),
 ]
@@ -111,6 +117,14 @@ async def slow_sender(gateway: Process) -> None:
                 await client.send(b"x")
             await asyncio.sleep(0.05)
         assert (await client.response()).status == 408
+
+
+async def test_what_chunks_have_beside_their_content_is_weighed_for_each_body() -> None:
+    upload = chunked(b"1;" + b"x" * 10_000 + b"\r\ny\r\n")
+    async with Origin() as origin, serving(origin, SMALL) as gateway, raw(gateway.port) as client:
+        for end, due in ((b"0\r\n\r\n", 404), (b"0\r\n\r\n", 404), (b"", 408)):
+            await client.send(upload + end)
+            assert (await client.response()).status == due
 
 
 async def slow_reader(gateway: Process, origin: Origin) -> None:

@@ -123,6 +123,21 @@ async def test_each_failure_has_its_fault(
     assert origin.count() == 1  # nothing was sent a second time
 
 
+@pytest.mark.parametrize(
+    ("extension", "times", "due"),
+    [(5, 20_000, None), (1000, 60, None), (1000, 500, Fault.FRAMING), (30, 50_000, Fault.FRAMING)],
+)
+async def test_what_stands_beside_the_content_is_bounded_by_it(
+    origin: Origin, extension: int, times: int, due: Fault | None
+) -> None:
+    """Each chunk of one byte for itself is well within what a head may have."""
+    chunks = (b"1;" + b"x" * extension + b"\r\ny\r\n") * times
+    origin.script("/", OK + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n")
+    fault, body = await outcome(origin)
+    assert fault == due
+    assert (len(body) == times) is (due is None)
+
+
 async def test_a_reset_is_told_from_the_end_of_a_close_delimited_body(origin: Origin) -> None:
     gate = origin.hold("/never")
     origin.script("/", OK + b"\r\nabc", gate, RST)

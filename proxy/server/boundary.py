@@ -8,10 +8,15 @@ from typing import Protocol
 _END = b"\r\n\r\n"  # of a head, and of the last chunk with its trailers; the beginning of a head never ends so
 _BARE = b"\r\n0" + _END  # of a chunked body without trailers, after which nothing has come yet
 _EMPTY = b"\r\n"  # lines of it may stand before a head (RFC 9112 2.2)
+# What a chunked body may have beside its content (sizes, extensions, trailers), which no limit of the parser reaches:
+# so many bytes, and so many more for each byte of content. Go's net/http reckons alike since CVE-2023-39326.
+_BESIDE, _BESIDE_EACH = 16 << 10, 16
 
 
 class Content(Protocol):
-    """The body of a message, as it comes in."""
+    """The body of a message, as it comes in. `total_bytes` of content have come."""
+
+    total_bytes: int
 
     def is_eof(self) -> bool: ...
 
@@ -25,12 +30,17 @@ class Boundary:
         self._due: int | None = 0  # bytes of the body that are still to come; None when only its end tells
         self._lost = False  # until a message ends in a way that nothing else can end
         self._last = b""  # bytes of all that came
+        self._chunked = 0  # bytes that came of a body whose length only its end tells
+        self.bloated = False  # it has too much beside its content
 
     def fed(self, data: bytes, heads: int, body: Content, length: int | None) -> None:
         """`data` went through the parser, and so many heads came of it. `body` is the last message's, with `length`
         bytes, or None where only its own end tells."""
+        if heads:
+            self._chunked = 0
         self._last = (self._last + data[-len(_BARE) :])[-len(_BARE) :]
         if self._lost or heads > 1 or (heads and self._head is None):
+            self._weigh(b"" if heads else data, body)
             self._at_an_end(body, bool(heads) and length == 0)
         elif heads:
             self._after_head(data, body, length)
@@ -67,6 +77,7 @@ class Boundary:
 
     def _within_body(self, data: bytes, body: Content) -> None:
         if self._due is None:
+            self._weigh(data, body)
             if body.is_eof():
                 self._at_an_end(body, True)
             return
@@ -74,6 +85,12 @@ class Boundary:
         if self._due <= 0:
             self.here, self._head, self._due = True, b"", 0
             self._within_head(data[due:])
+
+    def _weigh(self, data: bytes, body: Content) -> None:
+        """More came of a body. What follows its end is weighed with it, and does not matter then."""
+        self._chunked += len(data)
+        allowed = _BESIDE + (1 + _BESIDE_EACH) * body.total_bytes
+        self.bloated = self._chunked > allowed and not body.is_eof()
 
     def _at_an_end(self, body: Content, told: bool) -> None:
         self._lost = not (told and body.is_eof() and self._last.endswith(_END))

@@ -115,6 +115,9 @@ class Connection(RequestHandler):
             self._name_first(known)
             length = self._look_at_last()
         self._boundary.fed(fed, len(self._messages) - known, self._body, length)
+        if self._boundary.bloated:
+            self._full = True
+            self._body.set_exception(RequestPayloadError("the body has too much beside its content"))
 
     def _name_first(self, place: int) -> None:
         message, body = self._messages[place]

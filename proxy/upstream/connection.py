@@ -6,7 +6,8 @@ Rules of this file:
 - The parser is llhttp in its strict mode. What it refuses is FRAMING; what comes after the end of an answer spoils the
   connection: it is never used again (RFC 9112 9.2 and 11.2).
 - What is not consumed stops the reading from the socket: memory per connection is bounded by BUFFER and one read.
-- Bytes that are neither content nor a finished head (heads, trailers, chunk extensions) are bounded by HEAD.
+- Bytes that are neither content nor a finished head (heads, trailers, chunk extensions) are bounded by HEAD, and those
+  of all chunks together by HEAD and BESIDE_EACH for each byte of content.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ from proxy.upstream.wire import framing
 
 BUFFER = 64 * 1024  # bytes of body held before the socket is left alone
 HEAD = 64 * 1024  # bytes of a head, trailers or chunk extensions
+BESIDE_EACH = 16  # bytes that a chunk of one byte may have beside it
 FIELDS = 200  # lines of a head
 CLOSE_GRACE = 5.0  # seconds to flush before the connection is cut
 INTERIM = 1000  # 1xx heads before one answer, within HEAD bytes together
@@ -58,6 +60,7 @@ class Connection(asyncio.Protocol):
         self._buffered = 0
         self._heard = 0  # bytes of this answer
         self._overhead = 0  # of them, since content last came
+        self._content_size = 0  # of them, content
         self.failure: AttemptFailed | None = None
         self.done = False  # the answer has ended as its framing says
         self._spoiled = False  # something came that belongs to no answer
@@ -183,7 +186,10 @@ class Connection(asyncio.Protocol):
                 self._content(rest)
         except httptools.HttpParserError as e:
             self._refuse(f"the upstream's answer is malformed: {str(e)[:120]}")
-        if self._overhead > HEAD and not (self.done or self.upgraded):
+        beside = self._heard - self._content_size
+        if (self._overhead > HEAD or beside > HEAD + BESIDE_EACH * self._content_size) and not (
+            self.done or self.upgraded
+        ):
             self._too_large()
         if self._spoiled or self.failure is not None:
             self.abort()
@@ -284,6 +290,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         self._overhead = 0
+        self._content_size += len(data)
         if self.done or self._framing is None:
             self._spoiled = True
         elif self.failure is None:
