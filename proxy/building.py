@@ -12,6 +12,7 @@ from proxy.entry import Pairs
 from proxy.flying import Patience
 from proxy.invalidation.local import LocalLog
 from proxy.invalidation.shared import SharedLog
+from proxy.limits.table import Table
 from proxy.recording import WINDOW, OpenSpool, Recording, Spool
 from proxy.server.connections import Limits
 from proxy.server.listening import ServerTls
@@ -242,6 +243,11 @@ def door_limits(settings: Settings, connections: int) -> Limits:
         keep_alive=timeouts.keep_alive,
         pipelined=limits.pipelined,
     )
+
+
+def table(settings: Settings, clock: Clock) -> Table:
+    """What counts the requests of limited rules in one process. `clock` is monotonic."""
+    return Table(clock, clients=settings.limits.rate_clients, times=settings.limits.rate_times)
 
 
 def reading(settings: Settings, trusts: Callable[[str], bool]) -> Reading:

@@ -15,7 +15,6 @@ from proxy.ending import Ending
 from proxy.everywhere import Everywhere
 from proxy.insight.inventory import Inventory
 from proxy.limits.near import swept
-from proxy.limits.table import Table
 from proxy.observe.counters import Bound, Counters
 from proxy.observe.figures import Figures
 from proxy.observe.logs import LineWriter
@@ -85,7 +84,7 @@ class Gateway:
         self.readiness = Readiness()
         self._clock = clock
         self._access = access
-        self.limits = Table(timer)
+        self.limits = building.table(self.settings, timer)
         self._beside: list[asyncio.Task[None]] = []
         self.tiers = Tiers(self.settings, self._place, self.tasks, clock)
         self.shedding = Shedding(self.settings.memory.limit, self.tiers, self.counters, memory, give_back)

@@ -116,7 +116,7 @@ async def _parent(
             async def take(silent: Collection[int]) -> tuple[Counters, Figures]:
                 return desk.counted(silent), _kept(keeper, settings)
 
-            held = _Held(keeper)
+            held = _Held(building.table(settings, time.monotonic), keeper)
             desk = Desk(
                 size,
                 "proxy.wiring:work",
@@ -139,8 +139,8 @@ class _Held:
     """What the parent holds for all workers beside the journal: the counts of limited rules, whose turn it is, and what
     the file tier has. `keeper` is None where that is off."""
 
-    def __init__(self, keeper: Keeper | None) -> None:
-        self.limits = Table(time.monotonic)
+    def __init__(self, limits: Table, keeper: Keeper | None) -> None:
+        self.limits = limits
         self.turns = Turns(time.monotonic)
         self.keeper = keeper
 

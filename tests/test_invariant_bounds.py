@@ -6,17 +6,19 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from tests.support.gateway import Client, running
 from tests.support.origin import Origin, Recorded
 from tests.support.rawtcp import raw
 
+DISK = 256 << 10
 SMALL: dict[str, Any] = {
     "rules": [
         {"name": "a", "pattern": "/a/*", "ttl": 60, "tags": ["t:{query.q}"], "key": {"headers": ["x-key"]}},
         {"name": "post", "pattern": "/post/*", "methods": ["POST"], "ttl": 60},
     ],
-    "memory": {"max_entries": 40, "max_bytes": "1MiB"},
-    "file": {"max_bytes": "1MiB"},
+    "file": {"max_bytes": DISK},
     "limits": {"variants": 4, "tags": 4},
     "journal": {"records": 32},
 }
@@ -56,8 +58,10 @@ def answered(request: Recorded) -> bytes:
     return request.raw[:200]
 
 
-async def test_a_flood_of_what_can_be_made_up_leaves_no_more_than_before() -> None:
-    async with Origin() as origin, running(origin, SMALL) as gateway:
+@pytest.mark.parametrize(("entries", "size"), [(40, 1 << 20), (1000, 40 << 10)], ids=["by-entries", "by-bytes"])
+async def test_a_flood_of_what_can_be_made_up_leaves_no_more_than_before(entries: int, size: int) -> None:
+    memory = {"memory": {"max_entries": entries, "max_bytes": size}}
+    async with Origin() as origin, running(origin, SMALL | memory) as gateway:
         tags = ",".join(f"tag{number}" for number in range(200))
         origin.otherwise([("Cache-Control", "max-age=60"), ("Vary", "X-Vary"), ("Cache-Tag", tags)], answered)
         await flood(gateway, range(40))
@@ -65,9 +69,9 @@ async def test_a_flood_of_what_can_be_made_up_leaves_no_more_than_before() -> No
         await flood(gateway, range(40, 110))
         after = await counted(gateway)
         assert after["series"] == before["series"]  # labels are of closed vocabularies
-        assert after["memory"] <= SMALL["memory"]["max_entries"]
-        assert after["bytes"] <= 1 << 20
-        assert after["disk"] <= 1 << 20
+        assert after["memory"] <= entries
+        assert after["bytes"] <= size
+        assert after["disk"] <= DISK
         assert after["variants"] <= SMALL["limits"]["variants"]
         assert after["tags"] <= SMALL["limits"]["tags"]
         assert (after["in flight"], after["tasks"], after["flights"]) == (0, 0, 0)

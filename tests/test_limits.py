@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from proxy.settings.sections import FlightSettings, JournalSettings, LimitSettings, TimeoutSettings
+from proxy.settings.sections import Breaker, FlightSettings, JournalSettings, LimitSettings, Section, TimeoutSettings
 from tests.support.gateway import TOKEN, Clock, running
 from tests.support.origin import FIN, STALL, Origin, Reader, Recorded, Writer
 from tests.support.process import Process, serving
@@ -259,6 +259,52 @@ async def test_how_much_is_asked_at_once(section: dict[str, int], within: int) -
         assert [(await each).status for each in asked] == [200] * within
 
 
+# settings of upstream.breaker; what the origin answers, "+" well and "-" not, a digit for so many seconds; whether the
+# next call is withheld then
+BREAKER = [
+    ("upstream.breaker.consecutive", {"consecutive": 2}, "-", False),
+    ("upstream.breaker.consecutive", {"consecutive": 2}, "--", True),
+    ("upstream.breaker.error_rate", {"error_rate": 0.25, "min_requests": 4}, "+++-", True),
+    ("upstream.breaker.error_rate", {"error_rate": 0.3, "min_requests": 4}, "+++-", False),
+    ("upstream.breaker.min_requests", {"min_requests": 4}, "-+-", False),
+    ("upstream.breaker.min_requests", {"min_requests": 3}, "-+-", True),
+    ("upstream.breaker.window", {"min_requests": 2, "window": 4}, "-2-", True),
+    ("upstream.breaker.window", {"min_requests": 2, "window": 4}, "-5-", False),
+    ("upstream.breaker.open_for", {"consecutive": 1, "open_for": 3}, "-2", True),
+    ("upstream.breaker.open_for", {"consecutive": 1, "open_for": 3}, "-3", False),
+    ("upstream.breaker.max_open", {"consecutive": 1, "open_for": 3, "max_open": 4}, "-3-3", True),
+    ("upstream.breaker.max_open", {"consecutive": 1, "open_for": 3, "max_open": 4}, "-3-4", False),
+]
+
+
+@pytest.mark.parametrize(("name", "section", "story", "withheld"), BREAKER)
+async def test_when_an_origin_is_left_alone(name: str, section: dict[str, float], story: str, withheld: bool) -> None:
+    clock, never = Clock(), {"consecutive": 1000, "min_requests": 1000}
+    settings = {"cache": {"unmatched": "bypass"}, "upstream": {"breaker": never | section}}
+    async with Origin() as origin, running(origin, settings, monotonic=clock) as gateway, raw(gateway.port) as client:
+        origin.answer("/+")
+        origin.answer("/-", 500)
+        for step in story:
+            if step.isdigit():
+                clock.advance(int(step))
+            else:
+                assert (await client.get(f"/{step}")).status == (200 if step == "+" else 500)
+        got = await client.get("/+")
+        assert (got.status, "breaker-open" in (got.header("cache-status") or "")) == (
+            (503, True) if withheld else (200, False)
+        )
+
+
+@pytest.mark.parametrize("name", ["limits.rate_clients", "limits.rate_times"])
+async def test_how_many_clients_of_limited_rules_are_known(name: str) -> None:
+    limit = {"limit": 1, "window": 60, "by": "x-client"}
+    settings = {"rules": [{"pattern": "*", "rate_limit": limit}], "limits": {name.partition(".")[2]: 2}}
+    async with Origin() as origin, running(origin, settings) as gateway, raw(gateway.port) as client:
+        asked = [(await client.get("/", f"X-Client: {one}")).status for one in "aabca"]
+        assert asked == [404, 429, 404, 404, 404]
+        assert (await client.get("/", "X-Client: c")).status == 429
+
+
 async def anext_done(asked: list["asyncio.Future[RawAnswer]"]) -> RawAnswer:
     """The next of them that is over, taken out of the list."""
     done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
@@ -399,6 +445,8 @@ async def test_how_much_of_the_purges_is_remembered(origin: Origin) -> None:
 # -- all of them -------------------------------------------------------------------------------------------------------
 
 ELSEWHERE = {
+    "upstream.retry_budget": "test_story_protection.test_kept_connections_that_had_gone_are_within_the_budget",
+    "memory.limit": "test_rows_memory.test_what_would_pass_it_all_the_same_is_refused_until_it_is_over",
     "redis.connect_timeout": "test_rows_redis_faults.test_no_request_notices_a_redis_in_trouble",
     "redis.read_timeout": "test_rows_redis_faults.test_no_request_notices_a_redis_in_trouble",
     "redis.pool": "test_rows_redis.test_500_at_once_share_the_connections_of_the_pool",
@@ -409,12 +457,26 @@ ELSEWHERE = {
 }
 
 
+SECTIONS: dict[str, type[Section]] = {
+    "limits": LimitSettings,
+    "timeouts": TimeoutSettings,
+    "flight": FlightSettings,
+    "journal": JournalSettings,
+    "upstream.breaker": Breaker,
+}
+OTHERS = """
+upstream.connect_timeout upstream.first_byte_timeout upstream.read_timeout upstream.total_timeout
+upstream.max_connections upstream.max_in_flight upstream.max_queue upstream.retries upstream.retry_budget
+memory.max_entries memory.max_bytes memory.limit memory.max_object redis.max_object file.max_object file.max_bytes
+cache.stale_if_error redis.connect_timeout redis.read_timeout redis.pool redis.scan_count admin.receipts listen.drain
+"""
+
+
 def test_no_limit_is_left_out() -> None:
-    sections = {"limits": LimitSettings, "timeouts": TimeoutSettings, "flight": FlightSettings}
-    sections["journal"] = JournalSettings
-    names = {f"{section}.{field}" for section, model in sections.items() for field in model.model_fields}
-    shown = Path(__file__).read_text()
-    assert [name for name in sorted(names) if name not in shown] == []
+    """A test here names what it shows, before or within."""
+    names = {f"{section}.{field}" for section, model in SECTIONS.items() for field in model.model_fields}
+    shown = Path(__file__).read_text().replace(OTHERS, "")
+    assert [name for name in sorted(names | set(OTHERS.split())) if name not in shown] == []
     for place in ELSEWHERE.values():
         module, _, test = place.partition(".")
         assert f"def {test}(" in (Path(__file__).parent / f"{module}.py").read_text(), place

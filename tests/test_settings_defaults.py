@@ -130,6 +130,8 @@ DEFAULTS: dict[str, object] = {
     "limits.pipelined": 32,
     "limits.variants": 32,
     "limits.tags": 128,
+    "limits.rate_clients": 100_000,
+    "limits.rate_times": 2_000_000,
     "timeouts.head": 10,
     "timeouts.body_idle": 30,
     "timeouts.keep_alive": 30,

@@ -5,18 +5,17 @@ from collections.abc import Callable
 
 from proxy.limits.window import Quota, Standing, Window, window_of
 
-CLIENTS = 100_000  # windows that are kept, some 400 bytes each; who asked longest ago leaves, and begins anew
-TIMES = 2_000_000  # times that all exact windows keep together, 8 bytes each
 SLICE = 2000  # windows that one sweep drops at most, so that nobody waits for it
 
 
 class Table:
-    """Exact for whom it knows. `clock` is monotonic, in seconds.
+    """Exact for whom it knows. `clock` is monotonic, in seconds. `clients` bounds the windows that are kept, some 400
+    bytes each, `times` what all exact ones keep together, 8 bytes each: who asked longest ago leaves, and begins anew.
 
     Windows of one quota stand in the order of their last use, which is the order in which they end.
     """
 
-    def __init__(self, clock: Callable[[], float], *, clients: int = CLIENTS, times: int = TIMES) -> None:
+    def __init__(self, clock: Callable[[], float], *, clients: int = 100_000, times: int = 2_000_000) -> None:
         self._clock = clock
         self._max_clients = clients
         self._max_times = times

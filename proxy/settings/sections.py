@@ -271,6 +271,13 @@ class LimitSettings(Section):
     pipelined: Positive = Field(default=32, description="requests waiting on one connection; past it close")
     variants: Positive = Field(default=32, description="variants of one key; past it the oldest leaves")
     tags: Count = Field(default=128, description="tags of one entry; past it dropped and counted")
+    rate_clients: Positive = Field(
+        default=100_000, description="clients of limited rules that are known; past it the longest silent begins anew"
+    )
+    rate_times: Positive = Field(
+        default=2_000_000,
+        description="requests that limits up to 1,000 remember together, 8 bytes each; past it the same",
+    )
 
 
 class TimeoutSettings(Section):
