@@ -72,11 +72,16 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    script: Answer, drain: Drain | None = None, *, tls: ServerTls | None = None, watched: Path | None = None
+    script: Answer,
+    drain: Drain | None = None,
+    *,
+    tls: ServerTls | None = None,
+    watched: Path | None = None,
+    head: float = 60.0,
 ) -> AsyncIterator[Running]:
     counters, readiness, signals = Counters(), Readiness(), Signals()
     front = Front(Scripted(script), NoPages(), Doorway("gate"), counters, lambda *what: None)
-    public = Port(bind("127.0.0.1", 0), front, Gate(front, counters, Limits(head=60.0, keep_alive=60.0)), tls)
+    public = Port(bind("127.0.0.1", 0), front, Gate(front, counters, Limits(head=head, keep_alive=60.0)), tls)
     purge = PurgeVerb(None)  # type: ignore[arg-type]
     pages = Pages(
         probe_pages(readiness), Rights("right"), prefix="/cache", purge=purge, aliases=aliases("/cache"), alone=True
@@ -374,6 +379,17 @@ def issue(authority: trustme.CA, name: str, cert: Path, key: Path) -> None:
     made = authority.issue_cert("127.0.0.1", common_name=name)
     cert.write_bytes(b"".join(blob.bytes() for blob in made.cert_chain_pems))
     key.write_bytes(made.private_key_pem.bytes())
+
+
+async def test_a_handshake_has_as_long_as_a_head(tmp_path: Path) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    issue(trustme.CA(), "one", cert, key)
+    hello = b"\x16\x03\x01\x02\x00\x01"  # a TLS handshake begins
+    async with running(lambda request: reply(b"ok"), tls=ServerTls(cert, key), head=0.2) as run:
+        for sent in (b"", hello):
+            async with raw(run.port) as client:
+                await client.send(sent)
+                assert await client.closed() in ("fin", "rst")
 
 
 async def test_certificates_are_read_again(tmp_path: Path) -> None:

@@ -216,21 +216,21 @@ class Gate(web.Server):
         super().__init__(front.handle, handler_cancellation=True, **limits.for_aiohttp())
         self.front = front
         self._counters = counters
-        self._limits = limits
+        self.limits = limits
         self._sweeper: asyncio.TimerHandle | None = None
         self._turned_away: set[RequestHandler] = set()
 
     def __call__(self) -> RequestHandler:
-        return Connection(self, self._limits.pipelined, loop=self._loop, **self._kwargs)
+        return Connection(self, self.limits.pipelined, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
-        if len(self._connections) - len(self._turned_away) > self._limits.connections:
+        if len(self._connections) - len(self._turned_away) > self.limits.connections:
             self._turn_away(handler)
         else:
             self._counters.connections += 1
         if self._sweeper is None:
-            self._sweeper = self._loop.call_later(min(_SWEEP, self._limits.head), self._sweep)
+            self._sweeper = self._loop.call_later(min(_SWEEP, self.limits.head), self._sweep)
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         super().connection_lost(handler, exc)
@@ -251,7 +251,7 @@ class Gate(web.Server):
     def _sweep(self) -> None:
         """Close who keeps us waiting for a head; runs while there are connections."""
         self._sweeper = None
-        oldest = self._loop.time() - self._limits.head
+        oldest = self._loop.time() - self.limits.head
         for handler, transport in tuple(self._connections.items()):
             assert isinstance(handler, Connection)
             since = handler.waits_for_head_since()
@@ -262,7 +262,7 @@ class Gate(web.Server):
                     transport.write(_TOO_SLOW)
                 handler.force_close()
         if self._connections:
-            self._sweeper = self._loop.call_later(min(_SWEEP, self._limits.head), self._sweep)
+            self._sweeper = self._loop.call_later(min(_SWEEP, self.limits.head), self._sweep)
 
     def close_idle(self) -> None:
         """Close the connections that have no request under way; what was written to them still goes out."""

@@ -18,7 +18,6 @@ from proxy.server.watching import changes
 from proxy.tasks import end, unless
 
 _log = logging.getLogger(__name__)
-_TLS_HANDSHAKE = 10.0
 _CUT = 0.1  # seconds that a cancelled request gets to end
 
 
@@ -112,7 +111,7 @@ async def serve(
 async def _listen(port: Port) -> list[asyncio.Server]:
     loop = asyncio.get_running_loop()
     context = port.tls.context if port.tls else None
-    handshake = _TLS_HANDSHAKE if port.tls else None
+    handshake = port.gate.limits.head if port.tls else None  # a head is due from the accept on
     return [
         await loop.create_server(port.gate, sock=sock, backlog=BACKLOG, ssl=context, ssl_handshake_timeout=handshake)
         for sock in port.sockets
