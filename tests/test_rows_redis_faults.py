@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from tests.support.faults import FIN, RST, Cut, Delay, FaultProxy, Pass, Refuse, Stall
+from tests.support.faults import RST, Cut, FaultProxy, Pass, Refuse, Stall
 from tests.support.gateway import Got
 from tests.support.load import Load, scripted
 from tests.support.origin import Origin
 from tests.support.process import PATIENCE, Process, instances, serving
-from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.redis_servers import redis_server
+from tests.support.trouble import TROUBLES, Trouble
 
 ALL: dict[str, Any] = {"rules": [{"name": "all", "pattern": "*", "ttl": 60}], "log": {"access": False}}
 SMALL: dict[str, Any] = {**ALL, "memory": {"max_entries": 10}, "file": {"enabled": False}}  # so that Redis is asked
@@ -141,57 +142,6 @@ async def test_each_change_is_told_once_and_it_recovers_by_itself() -> None:
 
 
 # -- trouble under load ------------------------------------------------------------------------------------------------
-
-
-class Trouble:
-    """What can be wrong with a Redis, and how it is put right."""
-
-    def __init__(self, redis: RedisServer, network: FaultProxy) -> None:
-        self.redis = redis
-        self.network = network
-
-    async def begin(self, name: str) -> None:
-        match name:
-            case "killed":
-                await self.redis.kill()
-            case "stopped":
-                self.redis.stop()
-            case "slow":
-                await self.network.become(Delay(0.1))
-            case "too slow":
-                await self.network.become(Delay(1.0))
-            case "refusing":
-                await self.network.become(Refuse())
-                self.network.cut(RST)
-            case "cutting replies":
-                await self.network.become(Cut(after=100, by=FIN))
-            case "full":
-                await self.redis.command("CONFIG", "SET", "maxmemory", "1", "maxmemory-policy", "noeviction")
-            case "read-only":
-                await self.redis.command("REPLICAOF", "127.0.0.1", 1)
-            case "locked":
-                await self.redis.command("CONFIG", "SET", "requirepass", "changed")
-                self.network.cut(FIN)
-            case _:
-                raise AssertionError(name)
-
-    async def end(self, name: str) -> None:
-        await self.network.become(Pass())
-        match name:
-            case "killed":
-                await self.redis.start()
-            case "stopped":
-                self.redis.cont()
-            case "full":
-                await self.redis.command("CONFIG", "SET", "maxmemory", "0")
-            case "read-only":
-                await self.redis.command("REPLICAOF", "NO", "ONE")
-            case "locked":
-                async with self.redis.client(password="changed") as client:
-                    await client.execute_command("CONFIG", "SET", "requirepass", "")
-
-
-TROUBLES = ["killed", "stopped", "slow", "too slow", "refusing", "cutting replies", "full", "read-only", "locked"]
 
 
 @pytest.mark.parametrize("name", TROUBLES)
