@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -562,6 +563,25 @@ async def test_recordings_may_take_a_share_of_the_disk_only(opened: Open) -> Non
     first.discard()
     await second.write(b"x" * 700_000)
     second.discard()
+
+
+async def test_a_recording_waits_only_so_long_for_a_disk_that_hangs(opened: Open) -> None:
+    """All threads stand still, as they do in the kernel; who records learns that he has to go on without."""
+    store = await opened()
+    spool = await open_spool(store.directory, 0.05)
+    assert spool is not None
+    go_on = threading.Event()
+    for _ in range(8):
+        store.directory.later(go_on.wait)
+    try:
+        with pytest.raises(StoreError, match="no answer in time"):
+            await spool.write(b"x")
+        assert await open_spool(store.directory, 0.05) is None
+    finally:
+        go_on.set()
+    spool.discard()
+    await store.close()
+    assert list((store.directory.root / "tmp").iterdir()) == []
 
 
 # files and cancellation

@@ -22,6 +22,8 @@ from proxy.invalidation.records import Appended, Kind, Matcher, Purge, Spread, u
 COUNT_LIMIT = 0.050  # seconds of counting
 SLICE = 0.005  # of it, after which other work gets its turn
 DROP_LIMIT = 1.0  # seconds that a receipt waits for deletes
+KEEP_LIMIT = 1.0  # seconds that a receipt waits for the disk; then it says that the purge is not known to outlive us
+WAIT_LIMIT = 0.25  # seconds that the answer to an unsafe request waits for it
 SAMPLE = 20
 RECEIPTS = 1000
 
@@ -153,7 +155,7 @@ class Purger:
 
     async def invalidate(self, requests: Iterable[PurgeRequest]) -> tuple[int, ...]:
         """Apply purges that no operator asked for: nothing is counted and there are no receipts. They hold at once,
-        and outlive this process when this returns; the numbers of their records."""
+        and outlive this process when this returns, unless the disk hangs; the numbers of their records."""
         purges = [
             Purge(secrets.token_hex(8), each.kind, self._names(each), each.soft, self._clock(), self._log.instance)
             for each in requests
@@ -161,7 +163,7 @@ class Purger:
         applied = [await self._log.apply(purge) for purge in purges]
         for purge in purges:
             self._on_purge(purge)
-        await asyncio.gather(*(each.kept for each in applied))
+        await asyncio.gather(*(_in_time(each.kept, WAIT_LIMIT) for each in applied))
         return tuple(each.number for each in applied)
 
     async def receipt(self, id: str) -> Receipt | None:
@@ -180,7 +182,7 @@ class Purger:
     async def _apply(self, purge: Purge) -> Receipt:
         number, kept = await self._log.apply(purge)
         self._on_purge(purge)
-        keeping = asyncio.ensure_future(kept)
+        keeping = asyncio.ensure_future(_in_time(kept, KEEP_LIMIT))
         count = await self.everywhere(Counting(purge, number))  # at once: whoever wrote meanwhile takes his entry away
         durable = await keeping
         spread, _ = await asyncio.gather(self._spread(purge), self._free(purge))
@@ -253,3 +255,12 @@ class Purger:
             if len(self._receipts) <= RECEIPTS and now - kept_at < self._receipt_life:
                 return
             self._receipts.popitem(last=False)
+
+
+async def _in_time(kept: Awaitable[bool], seconds: float) -> bool:
+    """Whether it is on disk by then."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await kept
+    except TimeoutError:
+        return False

@@ -130,7 +130,7 @@ class Tiered:
             if ended_at == -math.inf:
                 self._lookups[tier].misses += 1
                 entry.body.close()
-                await store.delete(entry.key)
+                self._spawn(_forget(store, entry.key))  # the journal has ended it; a disk that hangs holds up nobody
                 continue
             if not await _readable(entry):
                 self._lookups[tier].misses += 1
@@ -264,6 +264,10 @@ class Tiered:
             if number % SWEEP_BATCH == 0:
                 await asyncio.sleep(0)
         return went
+
+
+async def _forget(store: Store, key: str) -> None:
+    await store.delete(key)
 
 
 async def _readable(entry: Entry) -> bool:
