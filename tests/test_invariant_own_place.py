@@ -4,9 +4,11 @@ sent are in test_rows_redis_kinds."""
 
 import asyncio
 import pickle
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis.asyncio
 
 from tests.support.gateway import Client, Clock, running
@@ -77,31 +79,44 @@ async def test_what_is_beside_ours_in_redis_stays_and_ours_has_an_end() -> None:
         assert [name for name in await beside.keys("*") if name not in kept and await beside.ttl(name) < 0] == []
 
 
-async def test_what_is_beside_ours_on_disk_stays_and_nothing_there_is_run(tmp_path: Path) -> None:
+def spoil(ours: Path, theirs: Path, blown: Path) -> None:
+    """What lies there now in place of our records is none: also a link does not make one of what would be one here."""
+    records = sorted(file for file in (ours / "answers").rglob("?" * 64) if file.is_file())
+    assert len(records) == len(PATHS)
+    for number, record in enumerate(records):
+        sound = record.read_bytes()
+        record.unlink()
+        if number % 3 == 0:
+            (theirs / record.name).write_bytes(sound)
+            record.symlink_to(theirs / record.name)
+        elif number % 3 == 1:
+            record.write_bytes(pickle.dumps(Bomb(blown)))
+        else:
+            record.symlink_to(theirs)
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["while we run", "before a start"])
+async def test_what_is_beside_ours_on_disk_stays_and_nothing_there_is_run(restart: bool, tmp_path: Path) -> None:
     clock, ours, theirs, blown = Clock(), tmp_path / "ours", tmp_path / "theirs", tmp_path / "blown"
     theirs.mkdir()
-    (theirs / "file").write_bytes(b"theirs")
     ours.mkdir()
     (ours / "beside").write_bytes(b"theirs")
-    async with Origin() as origin:
+    async with Origin() as origin, AsyncExitStack() as lives:
         origin.otherwise([("Cache-Tag", "t")], lambda request: b"x" * 3000)
-        async with running(origin, RULES, directory=ours, clock=clock) as gateway:
-            await asyncio.gather(*map(gateway.get, PATHS))
-            await gateway.settled()
-        records = sorted(file for file in (ours / "answers").rglob("?" * 64) if file.is_file())
-        assert len(records) == len(PATHS)
-        for number, record in enumerate(records):  # what lies there now is no record of ours
-            record.unlink()
-            if number % 3 == 0:
-                record.symlink_to(theirs / "file")
-            elif number % 3 == 1:
-                record.write_bytes(pickle.dumps(Bomb(blown)))
-            else:
-                record.symlink_to(theirs)
-        async with running(origin, RULES, directory=ours, clock=clock) as gateway:
-            again = await asyncio.gather(*map(gateway.get, PATHS))
-            assert {(got.status, len(got.body)) for got in again} == {(200, 3000)}
-            await life(gateway, clock, "/file")
-    assert [(file.name, file.read_bytes()) for file in theirs.iterdir()] == [("file", b"theirs")]
+        gateway = await lives.enter_async_context(running(origin, RULES, directory=ours, clock=clock))
+        await asyncio.gather(*map(gateway.get, PATHS))
+        await gateway.settled()
+        if restart:
+            await lives.aclose()
+        spoil(ours, theirs, blown)
+        kept = {file: file.read_bytes() for file in theirs.iterdir()}
+        if restart:
+            gateway = await lives.enter_async_context(running(origin, RULES, directory=ours, clock=clock))
+        assert (await gateway.admin("DELETE", "/memory")).status == 200
+        again = await asyncio.gather(*map(gateway.get, PATHS))
+        assert {(got.status, len(got.body)) for got in again} == {(200, 3000)}
+        assert origin.count() == 2 * len(PATHS)
+        await life(gateway, clock, "/file")
+    assert {file: file.read_bytes() for file in theirs.iterdir()} == kept
     assert (ours / "beside").read_bytes() == b"theirs"
     assert not blown.exists()
