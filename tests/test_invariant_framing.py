@@ -6,8 +6,10 @@ import asyncio
 import re
 from random import Random
 
+import pytest
+
 from tests.support.gateway import running
-from tests.support.origin import Origin, Reader, Recorded, Writer
+from tests.support.origin import Gate, Origin, Reader, Recorded, Writer
 from tests.support.rawtcp import Broken, raw
 
 HASTY = {"first_byte_timeout": 0.2, "read_timeout": 0.2}
@@ -73,3 +75,27 @@ async def test_every_answer_is_for_who_asked() -> None:
     assert wrong == []
     assert sum(b"<" in said for said in got.values()) > 100
     assert origin.connections < 320  # and connections were used again
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["with it", "after it"])
+@pytest.mark.parametrize("extra", [OTHERS, OTHERS[:9], b"0\r\n\r\n", b"\r\n\r\n" + OTHERS], ids=range(4))
+async def test_a_connection_with_bytes_left_over_is_never_used_again(extra: bytes, late: bool) -> None:
+    """Whether they come with the answer or while nobody waits for one. Another connection, which is idle for longer, is
+    used instead: so it was not its age that ended the one."""
+    good = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood"
+    async with Origin() as origin, running(origin, {"upstream": {"breaker": PATIENT}}) as gateway:
+        first, second, third = Gate(), Gate(), Gate()
+        origin.script("/clean", first, good)
+        origin.script("/a", second, *((good, third, extra) if late else (good + extra,)))
+        origin.answer("/b", body=b"next")
+        asked = []
+        for path in ("/clean", "/a"):
+            asked.append(asyncio.create_task(gateway.get(path)))
+            await origin.arrived(path)
+        for gate, answered in zip((first, second), asked, strict=True):
+            gate.release()
+            assert (await answered).body == b"good"
+        third.release()
+        await origin.until(lambda: origin.open == 1)
+        assert (await gateway.get("/b")).body == b"next"
+        assert [request.connection for request in origin.requests] == [1, 2, 1]
