@@ -40,21 +40,23 @@ class Wire:
 
 def render(reply: Reply, *, method: str, http11: bool, keep_alive: bool, date: bytes) -> Wire:
     """The head of `reply` to a request of `method` (RFC 9112 4, 6.3); Unsendable where there is none."""
-    declared = _declared(reply)
+    known = [(lower_name(name), name, value) for name, value in reply.fields.pairs]
+    declared = _declared({value for name, _, value in known if name == "content-length"})
     framing, told, length = _framing(reply, method, http11, declared)
     keep_alive = keep_alive and not reply.close and framing is not Framing.CLOSE
     options = _options(reply, http11, keep_alive)
     lines = [b"HTTP/1.1 %d %b" % (reply.status, reply.phrase.encode("latin-1"))]
-    for name, value in reply.fields.pairs:
-        known = lower_name(name)
-        if (known in _HOP_BY_HOP and known not in options) or (
-            known == "content-length" and (told is None or told != declared)
-        ):
-            continue
-        lines.append(b"%b: %b" % (name, value))
-        if known == "content-length":
+    dated = False
+    for lower, name, value in known:
+        if lower == "content-length":
+            if told is None or told != declared:
+                continue
             told = None  # once is enough
-    if "date" not in reply.fields:
+        elif lower in _HOP_BY_HOP and lower not in options:
+            continue
+        dated = dated or lower == "date"
+        lines.append(b"%b: %b" % (name, value))
+    if not dated:
         lines.append(b"Date: " + date)
     if told is not None:
         lines.append(b"Content-Length: %d" % told)
@@ -78,13 +80,12 @@ def _options(reply: Reply, http11: bool, keep_alive: bool) -> list[str]:
     return options
 
 
-def _declared(reply: Reply) -> int | None:
+def _declared(values: set[bytes]) -> int | None:
     """The one Content-Length that the reply's fields give."""
-    values = set(reply.fields.lines("content-length"))
     if not values:
         return None
     text = values.pop()
-    if values or not (text.isascii() and text.isdigit()):
+    if values or not text.isdigit():
         raise Unsendable(f"Content-Length {text!r} is not one number")
     return int(text)
 
