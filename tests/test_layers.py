@@ -90,7 +90,7 @@ store.packing
 store.redis_record store.redis_lua store.redis_walk
 store.memory store.spool store.redis store.guarded store.backlog
 store.sheet
-store.parts
+store.parts store.near
 store.file_shared
 store.file
 store.file_keeper

@@ -321,6 +321,22 @@ def test_refresh_ahead(value: str, share: float, later: float, refresh: bool) ->
 
 
 @pytest.mark.parametrize(
+    ("value", "share", "asked", "lasting"),
+    [
+        pytest.param("max-age=60", 0.0, [], 50, id="as long as it is fresh"),
+        pytest.param("max-age=60", 0.25, [], 35, id="until it is refreshed"),
+        pytest.param("max-age=60, immutable", 0.25, [], 50, id="which what cannot change is not"),
+        pytest.param("max-age=60", 0.9, [], 0, id="refreshed already"),
+        pytest.param("max-age=60", 0.0, [cc("min-fresh=5")], 0, id="the client's wish ends at a time of its own"),
+    ],
+)
+def test_how_long_the_same_request_is_answered_so(value: str, share: float, asked: list[Told], lasting: float) -> None:
+    judged = judge_reuse(get(*asked), found(cc(value)), ruled(refresh_ahead=share), T + 10)
+    assert isinstance(judged, Serve)
+    assert judged.lasting == lasting
+
+
+@pytest.mark.parametrize(
     ("value", "mode", "expected"),
     [("only-if-cached", "honour", True), ("only-if-cached", "ignore", False), ("max-age=1", "all", False)],
 )

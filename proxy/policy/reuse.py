@@ -1,7 +1,7 @@
 """May a stored answer be reused? (RFC 9111 4)"""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proxy.entry import Entry, Found, Pairs, Variant
 from proxy.message import Request
@@ -21,12 +21,14 @@ __all__ = ["Choice", "Fetch", "Reuse", "Serve", "ServeStale", "judge_reuse", "on
 @dataclass(frozen=True, slots=True)
 class Serve:
     """Answer from store as fresh. Seconds; `ttl` is what is left of the lifetime (negative under max-stale).
-    `refresh`: it has come into the rule's `refresh_ahead`, so fetch it anew behind."""
+    `refresh`: it has come into the rule's `refresh_ahead`, so fetch it anew behind. `lasting`: for so long the same
+    request is answered the same way, but for `age` and `ttl`, which go on with the clock; 0 when that is not known."""
 
     age: float
     ttl: float
     why: Why = Why.FRESH
     refresh: bool = False
+    lasting: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +152,8 @@ def _fresh(entry: Entry, life: Lifetime, rule: Rule, wish: Directives, age: floa
     why = None if wish is SILENT else _declined(life, wish, age, ttl)
     if why is None:
         # RFC 8246 2.1: what cannot change is not asked for again while it is fresh.
-        ahead = ttl < rule.refresh_ahead * (age + ttl) and not life.said.immutable
-        return Serve(age, ttl, refresh=ahead)
+        ahead = 0.0 if life.said.immutable else rule.refresh_ahead * (age + ttl)
+        return Serve(age, ttl, refresh=ttl < ahead, lasting=max(0.0, ttl - ahead) if wish is SILENT else 0.0)
     return Fetch(why, conditional=bool(validators(entry)), fallback=True, age=age, ttl=ttl)
 
 

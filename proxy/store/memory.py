@@ -15,7 +15,18 @@ class Slot:
     `checked` is the journal head that it was last held against (-1: never), `ended_at` what came of that.
     """
 
-    __slots__ = ("checked", "ended_at", "entry", "hits", "last_access", "stored_at", "told", "until", "variant")
+    __slots__ = (
+        "__weakref__",
+        "checked",
+        "ended_at",
+        "entry",
+        "hits",
+        "last_access",
+        "stored_at",
+        "told",
+        "until",
+        "variant",
+    )
 
     def __init__(self, entry: Entry, now: float, until: float) -> None:
         self.entry = entry
@@ -59,8 +70,10 @@ class MemoryStore:
         variants: int = 32,
         clock: Callable[[], float],
     ) -> None:
-        self._shelves: Shelves[Slot] = Shelves(policy(eviction, max_entries, max_bytes), variants)
+        leaving = policy(eviction, max_entries, max_bytes)
+        self._shelves: Shelves[Slot] = Shelves(leaving, variants)
         self._by_hash = self._shelves.by_hash
+        self._used = leaving.touch
         self._max_object = max_object
         self._ttl = math.inf if ttl is None else ttl
         self._clock = clock
@@ -89,15 +102,28 @@ class MemoryStore:
 
     def find(self, hash: str, select: Select) -> Slot | None:
         """The slot of the variant that `select` picks, counted as a hit; None is counted as a miss."""
-        shelf = self._by_hash.get(hash)
-        slot = None if shelf is None else self._pick(shelf, select)
+        slot = self.look(hash, select)
         if slot is None:
             self.misses += 1
             return None
+        self.take(slot, self._clock())
+        return slot
+
+    def look(self, hash: str, select: Select) -> Slot | None:
+        """As `find`, but nothing is counted until the slot is taken."""
+        shelf = self._by_hash.get(hash)
+        return None if shelf is None else self._pick(shelf, select)
+
+    def take(self, slot: Slot, now: float) -> None:
+        """Count a hit."""
         self.hits += 1
         slot.hits += 1
-        self._shelves.touch(slot)
-        return slot
+        slot.last_access = now
+        self._used(slot.entry.key)
+
+    def shelf(self, hash: str) -> tuple[Slot, ...] | None:
+        """All variants of a hash, dead ones too: another tuple whenever one of them is another."""
+        return self._by_hash.get(hash)
 
     def refuse(self, slot: Slot) -> None:
         """What `find` gave has turned out to be purged: it goes, and was a miss."""
@@ -172,8 +198,4 @@ class MemoryStore:
         if not live:
             return None
         wanted = select([slot.variant for slot in live])
-        for slot in live:
-            if slot.variant.id == wanted:
-                slot.last_access = now
-                return slot
-        return None
+        return next((slot for slot in live if slot.variant.id == wanted), None)

@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from proxy.entry import Entry, Found, Select
 from proxy.errors import StoreError
@@ -14,6 +13,7 @@ from proxy.redis.budget import one_budget
 from proxy.store import Store
 from proxy.store.guarded import Sweeps
 from proxy.store.memory import MemoryStore, Slot
+from proxy.store.near import Held, Near, Standing
 from proxy.store.shelves import hash_of
 
 MAX_PROMOTIONS = 64  # under way at once; beyond that an entry stays where it is until it is asked for again
@@ -21,20 +21,6 @@ PUT = 2.0  # seconds that storing may wait for Redis
 SWEEP_BATCH = 500  # entries looked at before the event loop gets its turn
 
 Spawn = Callable[[Coroutine[None, None, None]], object]
-
-
-class Standing(Protocol):
-    """What the journal says of entries (`invalidation.journal`)."""
-
-    @property
-    def head(self) -> int:
-        """Grows with every purge."""
-        ...
-
-    def ended(self, entry: Entry, checked: int = 0) -> float | None:
-        """None when no purge after its fetch began matches it, -inf when a hard one does, else the wall time at which
-        a soft one ended its lifetime. `checked`: a head at which this was None."""
-        ...
 
 
 @dataclass(slots=True)
@@ -65,6 +51,7 @@ class Tiered:
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._memory = memory
+        self.nearest = None if memory is None else Near(memory, standing, clock, blind)
         self._far = tuple(far)
         self._standing = standing
         self._clock = clock
@@ -96,22 +83,17 @@ class Tiered:
         return self._lookups.get(tier, Lookups())
 
     def near(self, hash: str, select: Select) -> Found | None:
-        """What memory holds; no await, no lock. One integer is compared when nothing was purged since last time."""
-        if self.blind:
-            return None
-        memory = self._memory
-        slot = memory.find(hash, select) if memory is not None else None
-        if memory is None or slot is None:
-            return None
-        head = self._standing.head
-        if slot.checked != head:
-            checked = slot.checked if slot.ended_at is None else 0
-            slot.ended_at = self._standing.ended(slot.entry, max(checked, 0))
-            slot.checked = head
-            if slot.ended_at == -math.inf:
-                memory.refuse(slot)
-                return None
-        return Found(slot.entry, Tier.MEMORY, slot.ended_at)
+        """What memory holds; no await, no lock."""
+        return self.nearest.find(hash, select) if self.nearest is not None else None
+
+    def look(self, hash: str, select: Select) -> Held | None:
+        """As `near`, but it leaves no trace."""
+        return self.nearest.look(hash, select) if self.nearest is not None else None
+
+    def take(self, held: Held) -> None:
+        """Count what was looked at as a hit."""
+        assert self.nearest is not None
+        self.nearest.take(held)
 
     async def far(self, hash: str, select: Select, spent: dict[Tier, float]) -> Found | None:
         """The first good entry of the far tiers, or what has come into memory meanwhile. It is brought into memory at
