@@ -1,5 +1,6 @@
 """Single parts, made from their sections of the settings."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,8 +14,12 @@ from proxy.flying import Patience
 from proxy.invalidation.local import LocalLog
 from proxy.invalidation.shared import SharedLog
 from proxy.limits.table import Table
+from proxy.pipeline import Pipeline
 from proxy.recording import WINDOW, OpenSpool, Recording, Spool
+from proxy.server.access_log import Books
 from proxy.server.connections import Limits
+from proxy.server.fastlane import FastLane
+from proxy.server.front import Admin, Doorway
 from proxy.server.listening import ServerTls
 from proxy.server.peers import TrustedProxies
 from proxy.server.requests import Reading
@@ -29,6 +34,7 @@ from proxy.store.file_keeper import Keeper
 from proxy.store.file_shared import Tell
 from proxy.store.loading import load_store
 from proxy.store.memory import MemoryStore
+from proxy.store.near import Near
 from proxy.store.spool import open_spool
 from proxy.upstream.attempt import Timeouts
 from proxy.upstream.breaker import Change, Thresholds
@@ -242,6 +248,34 @@ def door_limits(settings: Settings, connections: int) -> Limits:
         head=timeouts.head,
         keep_alive=timeouts.keep_alive,
         pipelined=limits.pipelined,
+        send_idle=timeouts.send_idle,
+    )
+
+
+def fast_lane(
+    settings: Settings,
+    pipeline: Pipeline,
+    nearest: Near | None,
+    doorway: Doorway,
+    admin: Admin,
+    books: Books,
+    clock: Clock,
+) -> FastLane | None:
+    """None when it is off, or when memory is, from which it answers."""
+    limits = settings.limits
+    if not settings.listen.fast_lane or nearest is None:
+        return None
+    return FastLane(
+        pipeline,
+        nearest,
+        doorway.reading,
+        admin,
+        books,
+        largest=min(limits.request_line, limits.header, limits.headers),
+        most=limits.header_count,
+        pipelined=limits.pipelined,
+        clock=clock,
+        timer=time.perf_counter,
     )
 
 

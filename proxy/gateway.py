@@ -21,7 +21,7 @@ from proxy.observe.logs import LineWriter
 from proxy.observe.resident import give_back, resident
 from proxy.place import Common, Place
 from proxy.rules import MAIN, RuleTable
-from proxy.server.access_log import AccessLog, Redaction, bookkeeping
+from proxy.server.access_log import AccessLog, Books, Redaction
 from proxy.server.admin.config import config_pages
 from proxy.server.admin.entries import entry_pages
 from proxy.server.admin.metrics import metrics_page
@@ -144,8 +144,10 @@ class Gateway:
         redact = Redaction(settings.log.redact_query, self._place.common.redaction)
         log = AccessLog(access, form, redact) if access and settings.log.access else None
         here = Pages(pages if admin.port is None else [], rights, prefix=self._public_prefix, purge=verb)
-        self.front = Front(
-            self.story.pipeline, here, doorway, self.counters, bookkeeping(self.counters, log), clock=self._clock
+        books = Books(self.counters, log)
+        self.front = Front(self.story.pipeline, here, doorway, self.counters, books, clock=self._clock)
+        self.lane = building.fast_lane(
+            settings, self.story.pipeline, self.tiers.tiered.nearest, doorway, here, books, self._clock
         )
         self.admin_front: Front | None = None
         if admin.port is not None:
@@ -243,6 +245,7 @@ class Gateway:
 
     def _own(self) -> tuple[Counters, Figures]:
         """What was counted here, and how things stand."""
+        self.counters.settle()
         figures = self.tiers.measure(self.counters)  # first: it brings the tiers' lookups into the counters
         services = {name or MAIN: service for name, service in self.story.routes.figures.items()}
         if self._access is not None:

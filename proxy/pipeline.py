@@ -8,6 +8,7 @@ rule -> (its limit) -> key -> memory -> (redis, file)
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, assert_never
 
 from proxy.entry import Found, Select
@@ -30,6 +31,7 @@ from proxy.reasons import Why
 from proxy.redis.budget import one_budget, the_budget
 from proxy.replying import Replying
 from proxy.rules import Mode, Rule, RuleTable
+from proxy.store.near import Held
 from proxy.upstream.protocol import Link
 from proxy.upstream.routes import Routes
 
@@ -39,6 +41,14 @@ class Shelves(Protocol):
 
     def near(self, hash: str, select: Select) -> Found | None: ...
 
+    def look(self, hash: str, select: Select) -> Held | None:
+        """As `near`, but it leaves no trace."""
+        ...
+
+    def take(self, held: Held) -> None:
+        """Count what was looked at as a hit."""
+        ...
+
     async def far(self, hash: str, select: Select, spent: dict[Tier, float]) -> Found | None:
         """`spent` gets the seconds that each tier took."""
         ...
@@ -47,6 +57,19 @@ class Shelves(Protocol):
     def blind(self) -> bool:
         """Whether nothing is found because nothing may be trusted."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """A reply for which nothing is waited and nothing begun: a stored answer that lies in memory. Seconds; for so long
+    as it is `lasting`, the same request is answered the same way, but for its age, and what is `held` may be taken
+    again."""
+
+    reply: Reply
+    held: Held
+    age: float
+    ttl: float
+    lasting: float
 
 
 _OUTSIDE = "This path could be read as one outside of what is served here."
@@ -104,6 +127,32 @@ class Pipeline:
             reply = await turn.arrive() or await self._answer(request, rule, turn)
             reply.fields = turn.told(reply.fields)
             return reply
+
+    def at_once(self, request: Request, most: int) -> Instant | None:
+        """The reply that `answer` would give, where memory has it, it has at most so many bytes of content, and nobody
+        has to be asked or told; None leaves no trace. The same questions in the same order: whatever is not a plain
+        hit is for `answer`."""
+        rule = self.table.match(request)
+        if rule.rate_limit is not None or not rule.caches or request.body is not None:
+            return None
+        if has_loop(request.fields, self._reply.name) or self._routes.leaves_base(request, rule):
+            return None
+        keyed = derive(request, rule) if barred(request, rule) is None else None
+        if not isinstance(keyed, Keyed):
+            return None
+        choice = Choice(request, rule)
+        held = self._shelves.look(keyed.hash, choice)
+        if held is None:
+            return None
+        decision = judge_reuse(request, held.found, rule, request.received_at, others=choice.others)
+        if not isinstance(decision, Serve) or decision.refresh:
+            return None
+        outcome = Outcome(Verdict.HIT, decision.why, rule.name, ttl=decision.ttl, tier_seconds={Tier.MEMORY: 0.0})
+        reply = self._reply.stored(request, rule, held.found, outcome, decision.age)
+        if not isinstance(reply.body, bytes) or len(reply.body) > most:
+            return None
+        self._shelves.take(held)
+        return Instant(reply, held, decision.age, decision.ttl, decision.lasting)
 
     async def _answer(self, request: Request, rule: Rule, turn: Turn | None) -> Reply:
         if has_loop(request.fields, self._reply.name):

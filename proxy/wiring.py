@@ -264,7 +264,7 @@ async def _run(
     tls = building.server_tls(settings)
     if tls is not None:
         gateway.configuration.renew = tls.reload
-    front = Port(public, gateway.front, Gate(gateway.front, gateway.counters, limits), tls)
+    front = Port(public, gateway.front, Gate(gateway.front, gateway.counters, limits, gateway.lane), tls)
     desk = None
     if gateway.admin_front is not None:
         desk = Port(admin, gateway.admin_front, Gate(gateway.admin_front, Counters(), limits))

@@ -14,7 +14,7 @@ from proxy.observe.counters import Bound, Counters
 from proxy.observe.logs import Format, LineWriter
 from proxy.outcome import Outcome, Tier, Verdict
 from proxy.reasons import Why
-from proxy.server.access_log import AccessLog, Redaction, bookkeeping
+from proxy.server.access_log import AccessLog, Books, Redaction
 from proxy.settings import settings_from
 from tests.support.door import door, reply
 from tests.support.gateway import settings
@@ -119,7 +119,7 @@ def test_the_reason_is_the_word_of_cache_status() -> None:
 async def test_each_request_is_counted_and_logged_once() -> None:
     stream, counters = io.BytesIO(), Counters()
     writer = LineWriter(stream)
-    finished = bookkeeping(counters, AccessLog(writer, "json", Redaction(())))
+    finished = Books(counters, AccessLog(writer, "json", Redaction(())))
     async with door(lambda request: reply(b"hello")) as d, raw(d.port) as client:
         for path in ("/1", "/2?x"):
             await client.get(path, "X-Request-Id: me")

@@ -109,7 +109,9 @@ passing
 pipeline
 server.peers server.replies server.interim server.uploads server.access_log server.tunnel
 server.requests
+server.heads server.ready
 server.front
+server.fastlane
 server.boundary server.methods
 server.connections
 server.listening server.watching

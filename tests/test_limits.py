@@ -444,8 +444,11 @@ async def test_how_much_of_the_purges_is_remembered(origin: Origin) -> None:
 
 # -- all of them -------------------------------------------------------------------------------------------------------
 
+SLOW_CALLS = "test_story_protection.test_a_share_of_slow_calls_opens_it_and_every_page_says_so"
 ELSEWHERE = {
     "upstream.retry_budget": "test_story_protection.test_kept_connections_that_had_gone_are_within_the_budget",
+    "upstream.breaker.slow_call_duration": SLOW_CALLS,
+    "upstream.breaker.slow_call_rate": SLOW_CALLS,
     "memory.limit": "test_rows_memory.test_what_would_pass_it_all_the_same_is_refused_until_it_is_over",
     "redis.connect_timeout": "test_rows_redis_faults.test_no_request_notices_a_redis_in_trouble",
     "redis.read_timeout": "test_rows_redis_faults.test_no_request_notices_a_redis_in_trouble",

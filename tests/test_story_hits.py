@@ -69,19 +69,23 @@ RULES: dict[str, list[dict[str, Any]]] = {
     "limited": [{"pattern": "*", "ttl": 60, "rate_limit": "search"}],
     "limited-but-hits": [{"pattern": "*", "rate_limit": {"limit": 1, "window": 60, "hits": "exempt"}}],
 }
+IN_LANE = ("unmatched", "rule")
 
 
-@pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
-@pytest.mark.parametrize(("method", "field", "status"), KINDS.values(), ids=KINDS)
-async def test_no_task_is_made_and_nothing_is_awaited(rules: list[Any], method: str, field: str, status: int) -> None:
-    async with Origin() as origin, running(origin, {"rules": rules}) as gateway:
+@pytest.mark.parametrize("lane", [True, False], ids=["lane", "no-lane"])
+@pytest.mark.parametrize("rules", RULES)
+@pytest.mark.parametrize("kind", KINDS)
+async def test_no_task_is_made_and_nothing_is_awaited(rules: str, kind: str, lane: bool) -> None:
+    method, field, status = KINDS[kind]
+    async with Origin() as origin, running(origin, {"rules": RULES[rules], "listen": {"fast_lane": lane}}) as gateway:
         origin.answer("/a", headers=CACHED, body=BODY)
         await gateway.get("/a")
         await gateway.settled()
         got, made = await made_for(gateway, method, field)
         assert (got.status, got.header("x-cache"), got.header("x-cache-tier")) == (status, "HIT", "memory")
         # aiohttp makes a task of every request; it runs from the head to the last byte in one step, and is the only one
-        assert made == [("RequestHandler._handle_request", 1)]
+        beside = not lane or rules not in IN_LANE
+        assert made == [("RequestHandler._handle_request", 1)] * beside
         assert origin.count() == 1
 
 

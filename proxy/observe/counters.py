@@ -110,6 +110,23 @@ class UpstreamCounts:
         return self.requests - self.outcomes.get("ok", 0)
 
 
+class Tally:
+    """Hits of one rule for one reason, counted apart where microseconds count; `Counters.settle` takes them in."""
+
+    __slots__ = ("count", "seconds", "sent")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sent = 0
+        self.seconds = Histogram()
+
+    def add(self, seconds: float, sent: int) -> None:
+        """One more: it took so long, and so many bytes of content were sent."""
+        self.count += 1
+        self.sent += sent
+        self.seconds.observe(seconds)
+
+
 class Counters:
     """The counters of one process. `costs` is the money that one upstream call of a rule costs."""
 
@@ -130,6 +147,7 @@ class Counters:
         self.connections = 0
         self.shrinks = 0  # how often memory came under pressure
         self.passed: dict[Bound, int] = dict.fromkeys(Bound, 0)
+        self._tallies: dict[tuple[str, Why], Tally] = {}
 
     @classmethod
     def merged(cls, parts: Iterable["Counters"]) -> Self:
@@ -171,11 +189,40 @@ class Counters:
             self.rate_limited[outcome.rule] = self.rate_limited.get(outcome.rule, 0) + 1
         self._count_rule(outcome, seconds, sent)
 
-    def _count_rule(self, outcome: Outcome, seconds: float, sent: int) -> None:
-        rule = self.rules.get(outcome.rule)
+    def tally(self, rule: str, why: Why) -> Tally:
+        """Where to count hits of this rule for this reason, until the next `settle` that is `over`."""
+        return self._tallies.setdefault((rule, why), Tally())
+
+    def settle(self, *, over: bool = False) -> None:
+        """Take in what was tallied. `over`: nobody counts there any more."""
+        for (rule, why), tally in self._tallies.items():
+            if tally.count:
+                self._take_in(rule, why, tally)
+                tally.count = tally.sent = 0
+                tally.seconds = Histogram()
+        if over:
+            self._tallies.clear()
+
+    def _take_in(self, name: str, why: Why, tally: Tally) -> None:
+        self.verdicts[Verdict.HIT] += tally.count
+        self.reasons[why] = self.reasons.get(why, 0) + tally.count
+        self.seconds[Verdict.HIT].add(tally.seconds)
+        rule = self._rule(name)
+        rule.verdicts[Verdict.HIT] += tally.count
+        rule.bytes_saved += tally.sent
+        rule.calls_saved += tally.count
+        rule.money_saved += tally.count * self.costs.get(name, 0.0)
+        if rule.calls:
+            rule.seconds_saved += max(0.0, tally.count * rule.call_seconds / rule.calls - tally.seconds.total)
+
+    def _rule(self, name: str) -> RuleCounts:
+        rule = self.rules.get(name)
         if rule is None:
-            name = outcome.rule if len(self.rules) < MAX_RULES else OTHER_RULES
-            rule = self.rules.setdefault(name, RuleCounts())
+            rule = self.rules.setdefault(name if len(self.rules) < MAX_RULES else OTHER_RULES, RuleCounts())
+        return rule
+
+    def _count_rule(self, outcome: Outcome, seconds: float, sent: int) -> None:
+        rule = self._rule(outcome.rule)
         rule.verdicts[outcome.verdict] += 1
         if outcome.verdict in HITS or outcome.collapsed:
             rule.bytes_saved += sent

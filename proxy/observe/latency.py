@@ -20,7 +20,7 @@ class Histogram:
         self.total = 0.0
 
     def observe(self, seconds: float) -> None:
-        self.buckets[bisect_left(BOUNDS, seconds)] += 1
+        self.buckets[0 if seconds <= _FLOOR else bisect_left(BOUNDS, seconds)] += 1
         self.count += 1
         self.total += seconds
 

@@ -14,6 +14,7 @@ import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import BinaryIO, Literal
 
 import orjson
@@ -34,7 +35,13 @@ def printable(text: str) -> str:
 
 def timestamp(seconds: float) -> str:
     """Wall-clock seconds as RFC 3339 in UTC, with milliseconds."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    whole, rest = divmod(int(seconds * 1000), 1000)
+    return f"{_to_seconds(whole)}.{rest:03d}Z"
+
+
+@lru_cache(maxsize=16)
+def _to_seconds(whole: int) -> str:
+    return datetime.fromtimestamp(whole, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
 
 
 class LineWriter:

@@ -3,11 +3,11 @@
 import hmac
 import re
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from urllib.parse import unquote_plus
 
 from proxy.message import Reply, Request
-from proxy.observe.counters import Counters, told
+from proxy.observe.counters import Counters, Tally, told
 from proxy.observe.logs import Format, LineWriter, json_line, printable, timestamp
 
 # The request, its reply, bytes of content sent, seconds from head to last byte, whether the reply went out whole.
@@ -47,24 +47,37 @@ class AccessLog:
         self._redact = redact
 
     def write(self, request: Request, reply: Reply, sent: int, seconds: float) -> None:
-        fields = self._fields(request, reply, sent, seconds)
-        if self._form == "json":
-            self._writer.write(json_line(fields))
-        else:
-            self._writer.write(" ".join(f"{name}={_text(value)}" for name, value in fields.items()).encode())
+        told = {
+            "time": timestamp(request.received_at),
+            **self._asked(request, reply, sent),
+            "seconds": round(seconds, 6),
+            **self._answered(reply),
+            "client": request.client,
+            "request_id": request.id,
+        }
+        self._writer.write(json_line(told) if self._form == "json" else _text_line(told))
 
-    def _fields(self, request: Request, reply: Reply, sent: int, seconds: float) -> dict[str, object]:
-        outcome = reply.outcome
+    def template(self, request: Request, reply: Reply, sent: int) -> "Template":
+        """The lines of all who get this same reply to this same request."""
+        asked, answered = self._asked(request, reply, sent), self._answered(reply)
+        if self._form == "json":
+            return Template(self._writer, json_line(asked)[1:-1], json_line(answered)[1:-1], json=True)
+        return Template(self._writer, _text_line(asked), _text_line(answered), json=False)
+
+    def _asked(self, request: Request, reply: Reply, sent: int) -> dict[str, object]:
         query = request.query
         return {
-            "time": timestamp(request.received_at),
             "method": request.method,
             "host": request.host,
             "path": request.path,
             "query": None if query is None else self._redact(query),
             "status": reply.status,
             "bytes": sent,
-            "seconds": round(seconds, 6),
+        }
+
+    def _answered(self, reply: Reply) -> dict[str, object]:
+        outcome = reply.outcome
+        return {
             "verdict": outcome.verdict.value,
             "tier": outcome.tier.value if outcome.tier else None,
             "reason": told(outcome).word,
@@ -74,9 +87,32 @@ class AccessLog:
             "stored": outcome.stored,
             "content_type": reply.fields.get("content-type"),
             "upstream_seconds": None if outcome.upstream_seconds is None else round(outcome.upstream_seconds, 6),
-            "client": request.client,
-            "request_id": request.id,
         }
+
+
+class Template:
+    """Lines that differ only in when, for how long and for whom."""
+
+    __slots__ = ("_answered", "_asked", "_json", "_writer")
+
+    def __init__(self, writer: LineWriter, asked: bytes, answered: bytes, *, json: bool) -> None:
+        self._writer = writer
+        self._asked = asked
+        self._answered = answered
+        self._json = json
+
+    def write(self, now: float, seconds: float, client: str, request_id: str) -> None:
+        """`now` is wall clock; `seconds` and the others as in `AccessLog.write`."""
+        who = {"client": client, "request_id": request_id}
+        if self._json:
+            form, last = b'{"time":"%b",%b,"seconds":%.6f,%b,%b', json_line(who)[1:]
+        else:
+            form, last = b"time=%b %b seconds=%.6f %b %b", _text_line(who)
+        self._writer.write(form % (timestamp(now).encode(), self._asked, seconds, self._answered, last))
+
+
+def _text_line(told: Mapping[str, object]) -> bytes:
+    return " ".join(f"{name}={_text(value)}" for name, value in told.items()).encode()
 
 
 def _text(value: object) -> str:
@@ -91,12 +127,39 @@ def _text(value: object) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def bookkeeping(counters: Counters, log: AccessLog | None) -> Finished:
+class Books:
     """What is done when a request is over: count it, and log it where a log is wanted."""
 
-    def finished(request: Request, reply: Reply, sent: int, seconds: float, complete: bool) -> None:
-        counters.finish(reply.outcome, seconds, sent)
-        if log is not None:
-            log.write(request, reply, sent, seconds)
+    def __init__(self, counters: Counters, log: AccessLog | None) -> None:
+        self._counters = counters
+        self._log = log
 
-    return finished
+    def __call__(self, request: Request, reply: Reply, sent: int, seconds: float, complete: bool) -> None:
+        self._counters.finish(reply.outcome, seconds, sent)
+        if self._log is not None:
+            self._log.write(request, reply, sent, seconds)
+
+    def account(self, request: Request, reply: Reply, sent: int) -> "Account":
+        """Where it is booked that others get the same hit."""
+        tally = self._counters.tally(reply.outcome.rule, reply.outcome.reason)
+        return Account(tally, sent, None if self._log is None else self._log.template(request, reply, sent))
+
+    def close_accounts(self) -> None:
+        """Nobody has one any more."""
+        self._counters.settle(over=True)
+
+
+class Account:
+    """Books one hit after the other, of which one is like the other."""
+
+    __slots__ = ("_sent", "_tally", "_template")
+
+    def __init__(self, tally: Tally, sent: int, template: Template | None) -> None:
+        self._tally = tally
+        self._sent = sent
+        self._template = template
+
+    def __call__(self, now: float, seconds: float, client: str, request_id: bytes) -> None:
+        self._tally.add(seconds, self._sent)
+        if self._template is not None:
+            self._template.write(now, seconds, client, request_id.decode("ascii"))

@@ -16,6 +16,7 @@ from proxy.errors import BadRequest
 from proxy.observe.counters import Bound, Counters
 from proxy.reasons import Why
 from proxy.server.boundary import Boundary
+from proxy.server.fastlane import FastLane, Peer
 from proxy.server.front import Front
 from proxy.server.methods import Methods
 from proxy.server.replies import end, reset
@@ -33,7 +34,8 @@ _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: c
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Of connections: bytes of the request line and of one header, how many headers, connections, and requests that
-    wait on one of these; seconds that a whole head may take, and that a kept connection may be idle."""
+    wait on one of these; seconds that a whole head may take, that a kept connection may be idle, and that a client may
+    read nothing."""
 
     request_line: int = 8190
     header: int = 8190
@@ -42,6 +44,7 @@ class Limits:
     pipelined: int = 32
     head: float = 10.0
     keep_alive: float = 30.0
+    send_idle: float = 60.0
 
     def for_aiohttp(self) -> dict[str, Any]:
         """Keywords of aiohttp's server. It reports a long line by its limit alone, so that the two limits differ."""
@@ -62,7 +65,20 @@ class Connection(RequestHandler):
     """aiohttp's connection, with a deadline on heads, a bound of our own on pipelined requests, and our own words for
     what cannot be parsed."""
 
-    __slots__ = ("_body", "_boundary", "_full", "_gate", "_methods", "_pipelined", "head_since", "partial")
+    __slots__ = (
+        "_body",
+        "_boundary",
+        "_full",
+        "_gate",
+        "_in_lane",
+        "_lane",
+        "_methods",
+        "_peer",
+        "_pipelined",
+        "head_since",
+        "partial",
+        "unsent",
+    )
 
     def __init__(self, gate: "Gate", pipelined: int, **kwargs: Any) -> None:
         super().__init__(gate, **kwargs)
@@ -87,6 +103,10 @@ class Connection(RequestHandler):
         self._body: StreamReader = EMPTY_PAYLOAD  # of the last request
         self._boundary = Boundary()
         self._methods = Methods()
+        self._lane = gate.lane
+        self._peer: Peer | None = None
+        self._in_lane = False  # the lane has answered all that came last, so that nothing is under way
+        self.unsent = 0, 0.0  # bytes that the client has still to take, and since when (the loop's time)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -95,6 +115,12 @@ class Connection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         if self._full:
             return
+        if self._lane is not None and data and (self._in_lane or self._at_rest()) and not self._paused:
+            data = self._through_lane(self._lane, data)
+            self._in_lane = not data
+            if self._in_lane:
+                return
+        self._in_lane = False
         self._parse(data)
         if self._messages:
             self._bound()
@@ -105,10 +131,26 @@ class Connection(RequestHandler):
             if self.head_since is None:
                 self.head_since = self._loop.time()
 
+    def _at_rest(self) -> bool:
+        """Whether the next byte begins a request, and none is under way."""
+        return self._boundary.here and not self._messages and self._current_request is None and self._body.is_eof()
+
+    def _through_lane(self, lane: FastLane, data: bytes) -> bytes:
+        """What the lane leaves of it."""
+        transport = self.transport
+        if transport is None or self._close or self._gate.front.draining or self._methods.held:
+            return data
+        if self._peer is None:
+            self._peer = lane.peer(str((self.peername or ("",))[0]), secure=self.ssl_context is not None)
+        rest = lane.serve(data, self._peer, transport.write)
+        if len(rest) != len(data):
+            self.head_since, self.partial = None, False
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        return rest
+
     def _parse(self, data: bytes) -> None:
         known = len(self._messages)
-        at_rest = self._boundary.here and not known and self._current_request is None and self._body.is_eof()
-        fed = self._methods.hide(data, at_rest)
+        fed = self._methods.hide(data, self._at_rest())
         super().data_received(fed)
         length: int | None = 0
         if len(self._messages) > known:
@@ -209,12 +251,14 @@ def refusal(error: HttpProcessingError, line_limit: int) -> BadRequest:
 
 
 class Gate(web.Server):
-    """Makes a Connection for each client and knows them all. Wants a running loop."""
+    """Makes a Connection for each client and knows them all. `lane`, where there is one, is asked before anybody else.
+    Wants a running loop."""
 
-    def __init__(self, front: Front, counters: Counters, limits: Limits) -> None:
+    def __init__(self, front: Front, counters: Counters, limits: Limits, lane: FastLane | None = None) -> None:
         # A client that leaves ends its request: whatever others wait for runs in tasks of its own.
         super().__init__(front.handle, handler_cancellation=True, **limits.for_aiohttp())
         self.front = front
+        self.lane = lane
         self._counters = counters
         self.limits = limits
         self._sweeper: asyncio.TimerHandle | None = None
@@ -251,9 +295,13 @@ class Gate(web.Server):
     def _sweep(self) -> None:
         """Close who keeps us waiting for a head; runs while there are connections."""
         self._sweeper = None
-        oldest = self._loop.time() - self.limits.head
+        now = self._loop.time()
+        oldest = now - self.limits.head
         for handler, transport in tuple(self._connections.items()):
             assert isinstance(handler, Connection)
+            if self._stalled(handler, transport.get_write_buffer_size(), now):
+                reset(transport)
+                continue
             since = handler.waits_for_head_since()
             if since is not None and since <= oldest:
                 if handler.partial:
@@ -263,6 +311,15 @@ class Gate(web.Server):
                 handler.force_close()
         if self._connections:
             self._sweeper = self._loop.call_later(min(_SWEEP, self.limits.head), self._sweep)
+
+    def _stalled(self, handler: Connection, unsent: int, now: float) -> bool:
+        """Whether a client has taken nothing of its answers for too long. While a request is under way, whoever answers
+        it knows."""
+        size, since = handler.unsent
+        if unsent and unsent == size and handler not in self.front.busy:
+            return now - since >= self.limits.send_idle
+        handler.unsent = unsent, now
+        return False
 
     def close_idle(self) -> None:
         """Close the connections that have no request under way; what was written to them still goes out."""

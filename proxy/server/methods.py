@@ -25,6 +25,11 @@ class Methods:
         self._held = b""  # the beginning of a method, until the rest of it comes
         self._own: str | None = None  # of the request in the parser that has another name there
 
+    @property
+    def held(self) -> bool:
+        """Whether a method has begun."""
+        return bool(self._held)
+
     def hide(self, data: bytes, boundary: bool) -> bytes:
         """What the parser is to get of `data`, which begins a request where `boundary` says so."""
         if not (boundary or self._held):

@@ -4,12 +4,12 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
-from aiohttp import web
-from aiohttp.http import HttpVersion10, HttpVersion11
+from aiohttp.http import HttpVersion, HttpVersion10, HttpVersion11
 
 from proxy.errors import BadRequest
-from proxy.message import Fields, Request, lower_name
+from proxy.message import Fields, Pair, Request, lower_name
 from proxy.policy.forwarding import received
 from proxy.reasons import Why
 from proxy.server.peers import TrustedProxies
@@ -21,7 +21,25 @@ _HOST = re.compile(r"(?P<name>[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\
 _ABSOLUTE = re.compile(r"(?P<scheme>https?)://(?P<authority>[^/?]*)(?P<target>.*)", re.IGNORECASE | re.DOTALL)
 _BEARER = re.compile(r"bearer +(.*)", re.IGNORECASE | re.DOTALL)
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_REQUEST_ID_BYTES = re.compile(rb"[\x21-\x7e]{1,128}")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+class Asked(Protocol):
+    """A head, as aiohttp's requests show it: `raw_path` is the target as it came, `remote` the peer's address."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def version(self) -> HttpVersion: ...
+    @property
+    def raw_path(self) -> str: ...
+    @property
+    def raw_headers(self) -> tuple[Pair, ...]: ...
+    @property
+    def remote(self) -> str | None: ...
+    @property
+    def secure(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +50,7 @@ class Reading:
     trusts: Callable[[str], bool] = lambda token: False
     max_head: int = 32 * 1024
 
-    def __call__(self, raw: web.BaseRequest, now: float) -> Request:
+    def __call__(self, raw: Asked, now: float) -> Request:
         """The request without its body, or BadRequest for a head that is refused as malformed."""
         fields = Fields(raw.raw_headers)
         self._check_size(fields)
@@ -75,7 +93,7 @@ class Reading:
             raise BadRequest(431, Why.MALFORMED, f"The header fields are larger than {self.max_head} bytes together.")
 
 
-def check_framing(raw: web.BaseRequest, fields: Fields) -> None:
+def check_framing(raw: Asked, fields: Fields) -> None:
     """Refuse what two recipients could frame differently (RFC 9112 6.1, 6.2, 6.3)."""
     if raw.version not in (HttpVersion10, HttpVersion11):
         raise BadRequest(505, Why.MALFORMED, "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
@@ -95,7 +113,7 @@ def check_framing(raw: web.BaseRequest, fields: Fields) -> None:
         raise BadRequest(400, Why.MALFORMED, "Content-Length is not one number.")
 
 
-def target_and_host(raw: web.BaseRequest, fields: Fields, scheme: str) -> tuple[str, str]:
+def target_and_host(raw: Asked, fields: Fields, scheme: str) -> tuple[str, str]:
     """The origin-form target, or "*", and the host: of an absolute-form target, else of Host (RFC 9112 3.2)."""
     target = raw.raw_path
     if "#" in target or not target.isascii():
@@ -129,7 +147,17 @@ def normal_host(text: str, scheme: str) -> str:
 def request_id(fields: Fields) -> str:
     """The X-Request-Id that came, when it is one visible word of at most 128 characters, else one of our own."""
     given = fields.get("x-request-id")
-    return given if given is not None and _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+    return given if given is not None and _REQUEST_ID.fullmatch(given) else fresh_id()
+
+
+def is_request_id(given: bytes) -> bool:
+    """Whether it is passed on."""
+    return _REQUEST_ID_BYTES.fullmatch(given) is not None
+
+
+def fresh_id() -> str:
+    """An X-Request-Id that nobody else has."""
+    return secrets.token_hex(16)
 
 
 def wants_websocket(request: Request) -> bool:

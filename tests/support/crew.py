@@ -40,7 +40,7 @@ from proxy.redis.address import Address
 from proxy.redis.dial import Patience
 from proxy.redis.keys import Names
 from proxy.redis.server import Server
-from proxy.server.access_log import bookkeeping
+from proxy.server.access_log import Books
 from proxy.server.admin.probes import Readiness
 from proxy.server.connections import Gate, Limits
 from proxy.server.desk import Desk
@@ -89,7 +89,7 @@ async def _work(seat: Seat) -> int:
         return 2
     counters, readiness = Counters(), Readiness()
     served.counters = counters
-    front = Front(Scripted(served.answer), NoPages(), Doorway("gate"), counters, bookkeeping(counters, None))
+    front = Front(Scripted(served.answer), NoPages(), Doorway("gate"), counters, Books(counters, None))
     port = Port(seat.public, front, Gate(front, counters, Limits(head=60.0, keep_alive=60.0)))
     telling = asyncio.create_task(served.tell())
     try:

@@ -7,6 +7,7 @@ async with running(origin, {"rules": [{"pattern": "*", "ttl": 60}]}) as gateway:
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -16,9 +17,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiohttp
-from aiohttp import web
 from yarl import URL
 
+from proxy.building import door_limits
+from proxy.observe.logs import LineWriter
+from proxy.server.connections import Gate
 from proxy.settings import settings_from
 from proxy.wiring import Gateway
 from tests.support.origin import Origin
@@ -72,8 +75,9 @@ class Got:
 class Client:
     """Asks one running gateway."""
 
-    def __init__(self, gateway: Gateway, url: str, session: aiohttp.ClientSession) -> None:
+    def __init__(self, gateway: Gateway, gate: Gate, url: str, session: aiohttp.ClientSession) -> None:
         self.gateway = gateway
+        self.gate = gate
         self.url = url
         self._session = session
 
@@ -127,6 +131,7 @@ def settings(origin: Origin | str, directory: Path, extra: Mapping[str, Any] | N
         "admin": {"token": TOKEN, "token_file": str(directory / "admin.token")},
         "file": {"dir": str(directory)},
         "log": {"access": False},
+        "listen": {"fast_lane": not os.environ.get("WITHOUT_FAST_LANE")},
     }
     for section, value in (extra or {}).items():
         base[section] = {**base[section], **value} if isinstance(base.get(section), dict) else value
@@ -142,6 +147,7 @@ async def running(
     clock: Clock | None = None,
     monotonic: Clock | None = None,
     memory: Callable[[], int | None] | None = None,
+    access: LineWriter | None = None,
 ) -> AsyncIterator[Client]:
     """A gateway with these settings (by YAML section), on a free port, ended with the block. `clock` is its wall time,
     `monotonic` what breakers, budgets and rate limits go by, the same where it is not given; `memory` tells how many
@@ -149,12 +155,12 @@ async def running(
     with TemporaryDirectory() as temporary:
         made = settings_from(settings(origin, directory or Path(temporary), extra))
         told: dict[str, Any] = {"clock": clock, "timer": monotonic or clock, "memory": memory}
-        gateway = Gateway(made, **{name: given for name, given in told.items() if given is not None})
-        runner = web.AppRunner(gateway.app(), access_log=None)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        port = runner.addresses[0][1]
+        gateway = Gateway(made, access=access, **{name: given for name, given in told.items() if given is not None})
+        await gateway.start()
+        limits = door_limits(gateway.settings, gateway.settings.limits.connections)
+        gate = Gate(gateway.front, gateway.counters, limits, gateway.lane)
+        server = await asyncio.get_running_loop().create_server(gate, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
         try:
             async with aiohttp.ClientSession(
                 auto_decompress=False,
@@ -162,6 +168,8 @@ async def running(
                 skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
                 connector=aiohttp.TCPConnector(limit=0),
             ) as session:
-                yield Client(gateway, f"http://127.0.0.1:{port}", session)
+                yield Client(gateway, gate, f"http://127.0.0.1:{port}", session)
         finally:
-            await runner.cleanup()
+            server.close()
+            await gate.shutdown(1.0)
+            await gateway.close()

@@ -1,0 +1,66 @@
+"""One whole head of a GET or HEAD without a body, read by llhttp as strictly as it can.
+
+Whatever is not of the plainest form is None: it is read by those who read everything. What is read here could not be
+read in another way by anybody (RFC 9112 3, 5, 6.3), so that it does not matter who read it.
+"""
+
+from functools import partial
+
+import httptools
+
+END = b"\r\n\r\n"
+TARGET = b""  # under this name the target stands among the fields; no field has it
+_GET, _HEAD = b"GET ", b"HEAD "
+_VERSION = b" HTTP/1.1\r\n"
+
+
+class Heads:
+    """Reads one head after the other. `fields` holds the last one's, by their names as they came, until the next call:
+    one reader is enough for a process."""
+
+    __slots__ = ("_parser", "fields", "method")
+
+    def __init__(self) -> None:
+        self.fields: dict[bytes, bytes] = {}
+        self.method = "GET"
+        self.renew()
+
+    def read(self, data: bytes) -> bool:
+        """Whether `data`, which ends with the only empty line in it, is such a head; then `fields` and `method` are
+        its. No name stands in it twice."""
+        if data.startswith(_GET):
+            begin, self.method = len(_GET), "GET"
+        elif data.startswith(_HEAD):
+            begin, self.method = len(_HEAD), "HEAD"
+        else:
+            return False
+        fields = self.fields
+        fields.clear()
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self.renew()
+            return False
+        target = fields.get(TARGET, b"")
+        # Every line has made one field, and ends with CRLF; the target stands between single spaces.
+        lines, end = len(fields) + 1, begin + len(target)
+        plain = (
+            data.count(b"\n") == lines == data.count(b"\r")
+            and data[end : end + len(_VERSION)] == _VERSION
+            and target.startswith(b"/")
+        )
+        if not plain:
+            self.renew()
+        return plain
+
+    def renew(self) -> None:
+        """After a head that announces more than itself, or an end."""
+        self._parser = httptools.HttpRequestParser(_Sink(self.fields))
+
+
+class _Sink:
+    """What llhttp finds goes into the dict with no Python between."""
+
+    def __init__(self, fields: dict[bytes, bytes]) -> None:
+        self.on_header = fields.__setitem__
+        self.on_url = partial(fields.__setitem__, TARGET)
