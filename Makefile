@@ -2,7 +2,6 @@
 .DEFAULT_GOAL := help
 .PHONY: run test test-slow soak fuzz check lock up down clean help
 PYTHON ?= python3
-JOBS ?= 4
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
@@ -13,7 +12,7 @@ run: .venv/.run ## the gateway on http://127.0.0.1:4000, before UPSTREAM=https:/
 	@exec $(BIN)/python -m proxy serve $(if $(UPSTREAM),--upstream "$(UPSTREAM)",--demo) $(ARGS)
 
 test: .venv/.test ## the whole suite but its slow part
-	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n auto -m "not slow" $(ARGS)
 
 test-slow: .venv/.test ## the slow part: large bodies, floods, long stories
 	$(BIN)/python -m pytest -m slow --timeout 900 $(ARGS)

@@ -122,6 +122,7 @@ def test_a_token_file_without_a_token_is_bad_usage(
 # -- who ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_with_an_admin_port_the_site_never_learns_the_token_and_the_command_says_where_to_ask() -> None:
     """The site answers whatever it is asked, as JSON."""
     port = free_port()

@@ -154,7 +154,7 @@ async def held(gateway: Process, origin: Origin, path: str, step: Step) -> Async
 SLOW = pytest.mark.slow
 PLACES = ["itself", "another worker", "another instance"]
 CASES = [
-    pytest.param(place, soft, marks=SLOW if soft and place != "itself" else ())
+    pytest.param(place, soft, marks=SLOW if (soft and place != "itself") or place == "another worker" else ())
     for place in PLACES
     for soft in (False, True)
 ]

@@ -49,6 +49,7 @@ BAD: dict[str, bytes] = {
 }
 
 
+@pytest.mark.slow
 async def test_no_file_is_so_bad_that_anything_changes() -> None:
     """One after the other, by a gateway that answers all the time, and all with the same words as at a start."""
     async with Origin() as origin, serving(origin, RULES) as gateway:
@@ -189,6 +190,7 @@ SECRET = "hunter22-hunter22"
 PAGES = ("/stats", "/config", "/health", "/ready", "/redis/health", "/redis/ping", "/redis/info", "/rules", "/entries")
 
 
+@pytest.mark.slow
 async def test_no_output_of_a_gateway_shows_a_secret() -> None:
     """One is planted in each place that takes one; nobody answers where Redis should be, which is told a lot about."""
     settings = {

@@ -70,6 +70,7 @@ async def test_it_starts_and_serves_before_a_redis_that_swallows_everything(hole
                     await gateway.connected()
 
 
+@pytest.mark.slow
 async def test_a_redis_that_comes_later_is_used_from_then_on() -> None:
     """`auto` is on as soon as anything is said about Redis; nothing has to be started again."""
     async with redis_server() as redis, Origin() as origin:
@@ -144,7 +145,12 @@ async def test_each_change_is_told_once_and_it_recovers_by_itself() -> None:
 # -- trouble under load ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", TROUBLES)
+QUICK = ("killed", "stopped", "slow", "cutting replies")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in TROUBLES]
+)
 async def test_no_request_notices_a_redis_in_trouble(name: str) -> None:
     async with redis_server() as redis, FaultProxy(redis.port) as network, Origin() as origin:
         scripted(origin)
@@ -210,6 +216,7 @@ async def test_a_wrong_password_is_told_never_shown_and_no_reason_to_fail() -> N
 # -- coming back -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_what_was_stored_meanwhile_is_told_with_what_is_left_of_its_life() -> None:
     """Newer answers of others win; what is over or was purged is not told."""
     rules = [{"pattern": "/short*", "ttl": 1}, {"pattern": "*", "ttl": 60}]

@@ -89,6 +89,7 @@ async def test_a_purge_on_one_worker_is_obeyed_by_every_worker_everywhere(tmp_pa
             assert before.isdisjoint(after)
 
 
+@pytest.mark.slow
 async def test_an_answer_that_one_worker_stamped_is_found_by_all_until_it_is_purged(tmp_path: Path) -> None:
     async with redis_server() as redis, two(tmp_path, redis.url) as (a, b):
         epoch, number = await one_with_each_other(a, b)
@@ -136,6 +137,7 @@ async def test_cut_off_with_purges_inside(tmp_path: Path) -> None:
         assert await a.each(f"/found/{epoch}/{number}/own") == [False] * 2
 
 
+@pytest.mark.slow
 async def test_without_redis_nobody_is_told_and_a_receipt_says_so(tmp_path: Path) -> None:
     async with redis_server() as redis:
         url = redis.url
@@ -169,6 +171,7 @@ async def test_a_parent_that_hangs_cuts_its_workers_off_by_their_own_clocks(tmp_
         assert await b.each(f"/found/{epoch}/{number}/x") == [False] * 2
 
 
+@pytest.mark.slow
 async def test_a_worker_that_the_ring_has_overtaken_begins_again(tmp_path: Path) -> None:
     async with redis_server() as redis, two(tmp_path, redis.url, ring=16384) as (a, b):
         await b.each("/keep/old")
@@ -188,6 +191,7 @@ async def test_a_worker_that_the_ring_has_overtaken_begins_again(tmp_path: Path)
         assert await b.each(f"/found/{epoch}/{number}/n7") == [False] * 2
 
 
+@pytest.mark.slow
 async def test_one_that_takes_a_dead_one_s_place_knows_what_answers_are_worth(tmp_path: Path) -> None:
     async with redis_server() as redis, two(tmp_path, redis.url) as (a, b):
         epoch, number = await one_with_each_other(a, b)

@@ -75,6 +75,7 @@ async def test_purges_outlive_the_instance(tmp_path: Path) -> None:
 # death
 
 
+@pytest.mark.slow
 async def test_a_worker_that_is_killed_under_load_is_replaced(tmp_path: Path) -> None:
     async with crew(tmp_path, workers=2) as it:
         victim, other = await it.pids()
@@ -106,6 +107,7 @@ async def test_a_worker_that_is_killed_under_load_is_replaced(tmp_path: Path) ->
         assert "was killed by signal 9; another takes its place" in it.log
 
 
+@pytest.mark.slow
 async def test_connections_that_wait_for_a_dead_worker_are_taken_by_the_next(tmp_path: Path) -> None:
     """Stopped, it accepts nothing; killed, it leaves a queue behind."""
     async with crew(tmp_path, workers=2) as it:
@@ -122,6 +124,7 @@ async def test_connections_that_wait_for_a_dead_worker_are_taken_by_the_next(tmp
         assert len(pids) == 2
 
 
+@pytest.mark.slow
 async def test_the_one_that_takes_a_place_knows_what_was_purged_and_which_settings_hold(tmp_path: Path) -> None:
     async with crew(tmp_path, workers=2) as it:
         it.configure({"ttl": 5})
@@ -138,6 +141,7 @@ async def test_the_one_that_takes_a_place_knows_what_was_purged_and_which_settin
         assert numbers == [purged[-1] + 1, purged[-1] + 2]
 
 
+@pytest.mark.slow
 async def test_settings_that_change_while_one_starts_hold_there_too(tmp_path: Path) -> None:
     async with crew(tmp_path, workers=2) as it:
         async with it.connections(2) as connections:
@@ -154,6 +158,7 @@ async def test_settings_that_change_while_one_starts_hold_there_too(tmp_path: Pa
                 await it.until("/stats", lambda stats: stats["settings"] == {"number": number}, group[0])
 
 
+@pytest.mark.slow
 async def test_one_told_to_end_by_somebody_else_drains_and_is_replaced(tmp_path: Path) -> None:
     async with crew(tmp_path, workers=2) as it, it.connections(2) as connections:
         victim, group = next(iter(connections.items()))
@@ -196,6 +201,7 @@ async def test_when_none_can_serve_the_instance_gives_up(tmp_path: Path) -> None
     assert log.count("the 5th in a row that could not serve; giving up") == 1
 
 
+@pytest.mark.slow
 async def test_a_worker_that_says_what_is_wrong_with_the_settings_ends_the_start(tmp_path: Path) -> None:
     process = await start(tmp_path, workers=3, fail="unfit")
     async with asyncio.timeout(PATIENCE):
@@ -261,6 +267,7 @@ async def test_sigterm_drains_all(tmp_path: Path) -> None:
         assert it.log == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", [signal.SIGTERM, signal.SIGINT])
 async def test_a_second_signal_ends_all_at_once(tmp_path: Path, again: signal.Signals) -> None:
     async with crew(tmp_path, workers=2) as it, it.connections(2) as connections:
@@ -292,6 +299,7 @@ async def test_what_takes_too_long_is_cut_and_one_that_hangs_is_killed(tmp_path:
         assert "does not end; it is killed" in it.log
 
 
+@pytest.mark.slow
 async def test_the_terminal_s_signals_reach_the_workers_only_through_the_parent(tmp_path: Path) -> None:
     async with crew(tmp_path, workers=2) as it:
         pids = await it.pids()
@@ -304,6 +312,7 @@ async def test_the_terminal_s_signals_reach_the_workers_only_through_the_parent(
 # the port
 
 
+@pytest.mark.slow
 async def test_a_port_in_use_is_exit_2(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -346,6 +355,7 @@ async def test_a_reload_reaches_all_or_none(tmp_path: Path) -> None:
 # the file tier
 
 
+@pytest.mark.slow
 async def test_one_directory_is_shared_and_accounted_for_by_the_parent(tmp_path: Path) -> None:
     async with crew(tmp_path, workers=2, file_max=100 * 4096) as it, it.connections(2) as connections:
         one, other = (group[0] for group in connections.values())

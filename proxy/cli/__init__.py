@@ -8,11 +8,11 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 
 import click
 
 from proxy.errors import ConfigError
+from proxy.importing import imported
 from proxy.version import VERSION
 
 VERBS = {
@@ -37,7 +37,7 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        command = import_module(f"proxy.cli.{cmd_name}").command
+        command = imported(f"proxy.cli.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
 

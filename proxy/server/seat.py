@@ -9,8 +9,9 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import NoReturn, Self
+
+from proxy.importing import imported
 
 ORPHANED = 5.0  # seconds that a worker gets to end by itself once its parent has gone
 
@@ -73,7 +74,7 @@ def sit(work: str, text: str) -> NoReturn:
     seat = Seat.of_process(text)
     threading.Thread(target=_outlive, args=(seat.life,), name="parent", daemon=True).start()
     module, _, function = work.partition(":")
-    sys.exit(getattr(import_module(module), function)(seat))
+    sys.exit(getattr(imported(module), function)(seat))
 
 
 def _outlive(life: int) -> None:
