@@ -33,8 +33,8 @@ from proxy.server.admin.ratelimit import rate_limit_page
 from proxy.server.admin.redis import health_of, no_redis_pages, redis_pages, redis_report_page
 from proxy.server.admin.rights import Rights
 from proxy.server.admin.stats import stats_page
-from proxy.server.connections import application
 from proxy.server.front import Doorway, Front
+from proxy.server.gate import application
 from proxy.server.member import Member
 from proxy.settings.load import Loaded
 from proxy.settings.model import Settings

@@ -31,8 +31,8 @@ from proxy.outcome import Tier
 from proxy.place import Common
 from proxy.server.admin.token import AdminToken
 from proxy.server.bus import Ears
-from proxy.server.connections import Gate
 from proxy.server.desk import Desk
+from proxy.server.gate import Gate
 from proxy.server.lifecycle import Drain, Port, Signals, reloads, watch
 from proxy.server.lifecycle import serve as serve_ports
 from proxy.server.listening import bind, check_parser, raise_nofile, urls

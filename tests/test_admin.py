@@ -31,8 +31,9 @@ from proxy.server.admin.purge import PurgeVerb, purge_pages
 from proxy.server.admin.redis import no_redis_pages
 from proxy.server.admin.rights import Rights
 from proxy.server.admin.stats import stats_page
-from proxy.server.connections import Gate, Limits
+from proxy.server.connections import Limits
 from proxy.server.front import Doorway
+from proxy.server.gate import Gate
 from tests.support.door import Door, door, reply
 from tests.support.rawtcp import Raw, RawAnswer, raw
 

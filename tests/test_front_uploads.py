@@ -12,8 +12,9 @@ from proxy.errors import BadRequest, ClientGone
 from proxy.message import Reply, Request
 from proxy.observe.counters import Counters
 from proxy.reasons import Why
-from proxy.server.connections import Limits, application
+from proxy.server.connections import Limits
 from proxy.server.front import Doorway, Front
+from proxy.server.gate import application
 from proxy.server.uploads import Uploads
 from tests.support.door import Answer, NoPages, Scripted, door, reply
 from tests.support.rawtcp import raw

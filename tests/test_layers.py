@@ -114,6 +114,7 @@ server.front
 server.fastlane
 server.boundary server.methods
 server.connections
+server.gate
 server.listening server.watching
 server.admin.rights server.admin.token
 server.admin.pages

@@ -27,8 +27,9 @@ from proxy.server.admin.port import admin_front, aliases
 from proxy.server.admin.probes import Readiness, probe_pages
 from proxy.server.admin.purge import PurgeVerb
 from proxy.server.admin.rights import Rights
-from proxy.server.connections import Gate, Limits
+from proxy.server.connections import Limits
 from proxy.server.front import Doorway, Front
+from proxy.server.gate import Gate
 from proxy.server.lifecycle import Drain, Port, Signals, serve
 from proxy.server.listening import ServerTls, bind, check_parser, raise_nofile, urls
 from proxy.server.watching import digest

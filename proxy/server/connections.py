@@ -1,8 +1,7 @@
-"""Client connections: how many there are, how long a head may take, and what a head that cannot be read is told."""
+"""One client connection: what may come on it, who reads it, and what a head that cannot be read is told."""
 
 import asyncio
 import logging
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,22 +12,16 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from proxy.errors import BadRequest
-from proxy.observe.counters import Bound, Counters
 from proxy.reasons import Why
 from proxy.server.boundary import Boundary
 from proxy.server.fastlane import FastLane, Peer
 from proxy.server.front import Front
 from proxy.server.methods import Methods
-from proxy.server.replies import end, reset
+from proxy.server.replies import end
 
 _log = logging.getLogger(__name__)
-_SWEEP = 1.0  # seconds between two looks at slow heads
-_LINGER = 1.0  # seconds for which the rest of a body is read off that nobody wants
-_TURNED_AWAY = 128  # connections beyond the limit that are told so at a time; the rest find theirs closed
-_FLUSH = 0.01  # seconds between two looks at what a slow client has still to take
+LINGER = 1.0  # seconds for which the rest of a body is read off that nobody wants
 _AROUND_TARGET = len("GET  HTTP/1.1")  # of the request line, aiohttp measures the target alone
-_TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
-_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +47,7 @@ class Limits:
             "max_field_size": self.header + (self.header == line),
             "max_headers": self.header_count,
             "keepalive_timeout": self.keep_alive,
-            "lingering_time": _LINGER,
+            "lingering_time": LINGER,
             "auto_decompress": False,
             "access_log": None,
             "logger": _log,
@@ -68,8 +61,8 @@ class Connection(RequestHandler):
     __slots__ = (
         "_body",
         "_boundary",
+        "_front",
         "_full",
-        "_gate",
         "_in_lane",
         "_lane",
         "_methods",
@@ -80,10 +73,12 @@ class Connection(RequestHandler):
         "unsent",
     )
 
-    def __init__(self, gate: "Gate", pipelined: int, **kwargs: Any) -> None:
-        super().__init__(gate, **kwargs)
-        self._gate = gate
-        self._pipelined = pipelined
+    def __init__(
+        self, server: web.Server, front: Front, limits: Limits, lane: FastLane | None, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(server, loop=loop, **limits.for_aiohttp())
+        self._front = front
+        self._pipelined = pipelined = limits.pipelined
         self._full = False  # one request too many came: nothing more is read
         # aiohttp stops parsing at a number that cannot be set, and then waits: one past ours has to be seen.
         self._max_msg_queue_size = pipelined + 1
@@ -103,7 +98,7 @@ class Connection(RequestHandler):
         self._body: StreamReader = EMPTY_PAYLOAD  # of the last request
         self._boundary = Boundary()
         self._methods = Methods()
-        self._lane = gate.lane
+        self._lane = lane
         self._peer: Peer | None = None
         self._in_lane = False  # the lane has answered all that came last, so that nothing is under way
         self.unsent = 0, 0.0  # bytes that the client has still to take, and since when (the loop's time)
@@ -138,7 +133,7 @@ class Connection(RequestHandler):
     def _through_lane(self, lane: FastLane, data: bytes) -> bytes:
         """What the lane leaves of it."""
         transport = self.transport
-        if transport is None or self._close or self._gate.front.draining or self._methods.held:
+        if transport is None or self._close or self._front.draining or self._methods.held:
             return data
         if self._peer is None:
             self._peer = lane.peer(str((self.peername or ("",))[0]), secure=self.ssl_context is not None)
@@ -224,7 +219,7 @@ class Connection(RequestHandler):
         self._full = True
         transport.write(told)
         end(transport)
-        self._loop.call_later(_LINGER, self.force_close)
+        self._loop.call_later(LINGER, self.force_close)
 
     def handle_error(
         self,
@@ -235,7 +230,7 @@ class Connection(RequestHandler):
     ) -> web.StreamResponse:
         """aiohttp's hook for a head that its parser refuses."""
         if isinstance(exc, HttpProcessingError):
-            return self._gate.front.refusal(request, refusal(exc, self.max_line_size))
+            return self._front.refusal(request, refusal(exc, self.max_line_size))
         return super().handle_error(request, status, exc, message)
 
 
@@ -248,111 +243,3 @@ def refusal(error: HttpProcessingError, line_limit: int) -> BadRequest:
     if error.message == "Too many headers received":
         return BadRequest(431, Why.MALFORMED, "There are too many header fields.")
     return BadRequest(400, Why.MALFORMED, "This is not valid HTTP/1.1.")
-
-
-class Gate(web.Server):
-    """Makes a Connection for each client and knows them all. `lane`, where there is one, is asked before anybody else.
-    Wants a running loop."""
-
-    def __init__(self, front: Front, counters: Counters, limits: Limits, lane: FastLane | None = None) -> None:
-        # A client that leaves ends its request: whatever others wait for runs in tasks of its own.
-        super().__init__(front.handle, handler_cancellation=True, **limits.for_aiohttp())
-        self.front = front
-        self.lane = lane
-        self._counters = counters
-        self.limits = limits
-        self._sweeper: asyncio.TimerHandle | None = None
-        self._turned_away: set[RequestHandler] = set()
-
-    def __call__(self) -> RequestHandler:
-        return Connection(self, self.limits.pipelined, loop=self._loop, **self._kwargs)
-
-    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        super().connection_made(handler, transport)
-        if len(self._connections) - len(self._turned_away) > self.limits.connections:
-            self._turn_away(handler)
-        else:
-            self._counters.connections += 1
-        if self._sweeper is None:
-            self._sweeper = self._loop.call_later(min(_SWEEP, self.limits.head), self._sweep)
-
-    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
-        super().connection_lost(handler, exc)
-        if handler in self._turned_away:
-            self._turned_away.discard(handler)
-        else:
-            self._counters.connections -= 1
-
-    def _turn_away(self, handler: RequestHandler) -> None:
-        assert isinstance(handler, Connection)
-        self._counters.passed[Bound.CONNECTIONS] += 1
-        if len(self._turned_away) < _TURNED_AWAY:
-            handler.turn_away(_TOO_MANY)
-        else:
-            handler.force_close()
-        self._turned_away.add(handler)
-
-    def _sweep(self) -> None:
-        """Close who keeps us waiting for a head; runs while there are connections."""
-        self._sweeper = None
-        now = self._loop.time()
-        oldest = now - self.limits.head
-        for handler, transport in tuple(self._connections.items()):
-            assert isinstance(handler, Connection)
-            if self._stalled(handler, transport.get_write_buffer_size(), now):
-                reset(transport)
-                continue
-            since = handler.waits_for_head_since()
-            if since is not None and since <= oldest:
-                if handler.partial:
-                    self._counters.malformed += 1
-                    self._counters.passed[Bound.HEAD] += 1
-                    transport.write(_TOO_SLOW)
-                handler.force_close()
-        if self._connections:
-            self._sweeper = self._loop.call_later(min(_SWEEP, self.limits.head), self._sweep)
-
-    def _stalled(self, handler: Connection, unsent: int, now: float) -> bool:
-        """Whether a client has taken nothing of its answers for too long. While a request is under way, whoever answers
-        it knows."""
-        size, since = handler.unsent
-        if unsent and unsent == size and handler not in self.front.busy:
-            return now - since >= self.limits.send_idle
-        handler.unsent = unsent, now
-        return False
-
-    def close_idle(self) -> None:
-        """Close the connections that have no request under way; what was written to them still goes out."""
-        for handler in self.connections:
-            if handler not in self.front.busy:
-                handler.force_close()
-
-    async def drained(self) -> None:
-        """Wait until no request is under way and the clients have taken what was written to them; from now on no
-        connection is kept."""
-        await self.front.drained()
-        while any(transport.get_write_buffer_size() for transport in self._connections.values()):  # noqa: ASYNC110
-            await asyncio.sleep(_FLUSH)
-
-    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 the signature is aiohttp's
-        """End all connections. What is not out after `timeout` seconds is cut, and looks cut."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self.drained()
-        for handler, transport in tuple(self._connections.items()):
-            if handler in self.front.busy or transport.get_write_buffer_size():
-                reset(transport)
-        await super().shutdown(timeout)
-
-
-def application(front: Front, limits: Limits) -> web.Application:
-    """The front as an aiohttp application of one route, to be run or put into another. Heads that cannot be parsed
-    are then answered by the server that runs it; inside another application that server must be given
-    `auto_decompress=False`, else encoded uploads are refused with 415."""
-    app = web.Application(handler_args={"handler_cancellation": True, **limits.for_aiohttp()})
-
-    async def expected(request: web.Request) -> None:
-        """Nothing: an upload is asked for when somebody wants it."""
-
-    app.router.add_route("*", "/{target:.*}", front.handle, expect_handler=expected)
-    return app

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from proxy.errors import ConfigError
 from proxy.server.admin.probes import Readiness
-from proxy.server.connections import Gate
 from proxy.server.front import Front
+from proxy.server.gate import Gate
 from proxy.server.listening import BACKLOG, ServerTls
 from proxy.server.watching import changes
 from proxy.tasks import end, unless

@@ -42,9 +42,10 @@ from proxy.redis.keys import Names
 from proxy.redis.server import Server
 from proxy.server.access_log import Books
 from proxy.server.admin.probes import Readiness
-from proxy.server.connections import Gate, Limits
+from proxy.server.connections import Limits
 from proxy.server.desk import Desk
 from proxy.server.front import Doorway, Front
+from proxy.server.gate import Gate
 from proxy.server.lifecycle import Drain, Port, Signals, serve
 from proxy.server.listening import bind
 from proxy.server.member import Member

@@ -21,7 +21,7 @@ from yarl import URL
 
 from proxy.building import door_limits
 from proxy.observe.logs import LineWriter
-from proxy.server.connections import Gate
+from proxy.server.gate import Gate
 from proxy.settings import settings_from
 from proxy.wiring import Gateway
 from tests.support.origin import Origin
