@@ -111,7 +111,8 @@ class UpstreamCounts:
 
 
 class Tally:
-    """Hits of one rule for one reason, counted apart where microseconds count; `Counters.settle` takes them in."""
+    """Hits of one rule for one reason, bytes of their content, and how long each took: counted apart by whom
+    microseconds matter to, and taken in by `Counters.settle`."""
 
     __slots__ = ("count", "seconds", "sent")
 
@@ -119,12 +120,6 @@ class Tally:
         self.count = 0
         self.sent = 0
         self.seconds = Histogram()
-
-    def add(self, seconds: float, sent: int) -> None:
-        """One more: it took so long, and so many bytes of content were sent."""
-        self.count += 1
-        self.sent += sent
-        self.seconds.observe(seconds)
 
 
 class Counters:

@@ -160,6 +160,9 @@ class Account:
         self._template = template
 
     def __call__(self, now: float, seconds: float, client: str, request_id: bytes) -> None:
-        self._tally.add(seconds, self._sent)
+        tally = self._tally
+        tally.count += 1
+        tally.sent += self._sent
+        tally.seconds.observe(seconds)
         if self._template is not None:
             self._template.write(now, seconds, client, request_id.decode("ascii"))

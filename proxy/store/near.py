@@ -48,6 +48,10 @@ class Trace:
     shelf: tuple["ref[Slot]", ...]
     ended_at: float | None
 
+    def is_of(self, shelf: tuple[Slot, ...]) -> bool:
+        """Whether these are the variants among which it was found."""
+        return len(shelf) == len(self.shelf) and not any(map(is_not, shelf, [each() for each in self.shelf]))
+
 
 class Near:
     """Memory's entries that no later purge matches. `clock` is the wall clock; while `blind` says so, purges may have
@@ -93,7 +97,7 @@ class Near:
         slot, shelf = trace.slot(), self._memory.shelf(trace.hash)
         if slot is None or shelf is None or slot.until <= now or (self._blind is not None and self._blind()):
             return None
-        if len(shelf) != len(trace.shelf) or any(map(is_not, shelf, [each() for each in trace.shelf])):
+        if not (len(shelf) == 1 and shelf[0] is slot) and not trace.is_of(shelf):
             return None
         if slot.checked != self._standing.head and not self._stands(slot):
             return None
