@@ -141,18 +141,20 @@ class Pipeline:
         if not isinstance(keyed, Keyed):
             return None
         choice = Choice(request, rule)
+        began = self._timer()
         held = self._shelves.look(keyed.hash, choice)
         if held is None:
             return None
+        spent = {Tier.MEMORY: self._timer() - began}
         decision = judge_reuse(request, held.found, rule, request.received_at, others=choice.others)
         if not isinstance(decision, Serve) or decision.refresh:
             return None
-        outcome = Outcome(Verdict.HIT, decision.why, rule.name, ttl=decision.ttl, tier_seconds={Tier.MEMORY: 0.0})
+        outcome = Outcome(Verdict.HIT, decision.why, rule.name, ttl=decision.ttl, tier_seconds=spent)
         reply = self._reply.stored(request, rule, held.found, outcome, decision.age)
         if not isinstance(reply.body, bytes) or len(reply.body) > most:
             return None
         self._shelves.take(held)
-        return Instant(reply, held, decision.age, decision.ttl, decision.lasting)
+        return Instant(reply, held, decision.age, decision.ttl, 0.0 if self._reply.timing else decision.lasting)
 
     async def _answer(self, request: Request, rule: Rule, turn: Turn | None) -> Reply:
         if has_loop(request.fields, self._reply.name):

@@ -297,6 +297,17 @@ async def test_what_leaves_memory_is_kept_by_nobody() -> None:
         assert len([each for each in gc.get_objects() if isinstance(each, Slot)]) <= 21
 
 
+async def test_each_answer_is_told_its_own_time() -> None:
+    async with Origin() as origin, running(origin, {"observe": {"server_timing": True}}) as gateway:
+        await filled(gateway, origin)
+        async with raw(gateway.port) as client:
+            told = [(await client.get("/a", host="site.example")).header("server-timing") or "" for _ in range(5)]
+        assert all(re.fullmatch(r"memory;dur=\d+\.\d{3}", each) for each in told)
+        lane = gateway.gateway.lane
+        assert lane is not None
+        assert lane.sizes["answers"] == 0  # of which each would tell the first one's
+
+
 # -- books -------------------------------------------------------------------------------------------------------------
 
 
