@@ -55,6 +55,15 @@ class Turn:
         """The refusal, before anything is done for the request; None: go on."""
         return None if self._rate.hits == "exempt" else await self.go_on()
 
+    def at_once(self) -> bool:
+        """Whether what store answers goes on, where nobody has to be asked for that. When not, nothing was counted."""
+        if self._rate.hits == "count":
+            standing = self._limiter.take_at_once(self._key, self._rate)
+            if standing is None or not standing.allowed:
+                return False
+            self._standing = standing
+        return True
+
     async def go_on(self) -> Reply | None:
         """The refusal of what store does not answer; None: go on."""
         if self._standing is not None:

@@ -133,11 +133,32 @@ class Pipeline:
         has to be asked or told; None leaves no trace. The same questions in the same order: whatever is not a plain
         hit is for `answer`."""
         rule = self.table.match(request)
-        if rule.rate_limit is not None or not rule.caches or request.body is not None:
+        hit = self._plain_hit(request, rule)
+        if hit is None:
+            return None
+        held, decision, seconds = hit
+        spent = {Tier.MEMORY: seconds}
+        outcome = Outcome(Verdict.HIT, decision.why, rule.name, ttl=decision.ttl, tier_seconds=spent)
+        reply = self._reply.stored(request, rule, held.found, outcome, decision.age)
+        if not isinstance(reply.body, bytes) or len(reply.body) > most:
+            return None
+        turn, lasting = self._limiting.turn(request, rule), decision.lasting
+        if turn is not None:
+            if not turn.at_once():
+                return None
+            reply.fields = turn.told(reply.fields)
+        self._shelves.take(held)
+        if turn is not None or self._reply.timing:  # the next one is told something else
+            lasting = 0.0
+        return Instant(reply, held, decision.age, decision.ttl, lasting)
+
+    def _plain_hit(self, request: Request, rule: Rule) -> tuple[Held, Serve, float] | None:
+        """What memory has for the request and may be served as fresh, and the seconds that the look took."""
+        if not rule.caches or request.body is not None or barred(request, rule) is not None:
             return None
         if has_loop(request.fields, self._reply.name) or self._routes.leaves_base(request, rule):
             return None
-        keyed = derive(request, rule) if barred(request, rule) is None else None
+        keyed = derive(request, rule)
         if not isinstance(keyed, Keyed):
             return None
         choice = Choice(request, rule)
@@ -145,16 +166,9 @@ class Pipeline:
         held = self._shelves.look(keyed.hash, choice)
         if held is None:
             return None
-        spent = {Tier.MEMORY: self._timer() - began}
+        seconds = self._timer() - began
         decision = judge_reuse(request, held.found, rule, request.received_at, others=choice.others)
-        if not isinstance(decision, Serve) or decision.refresh:
-            return None
-        outcome = Outcome(Verdict.HIT, decision.why, rule.name, ttl=decision.ttl, tier_seconds=spent)
-        reply = self._reply.stored(request, rule, held.found, outcome, decision.age)
-        if not isinstance(reply.body, bytes) or len(reply.body) > most:
-            return None
-        self._shelves.take(held)
-        return Instant(reply, held, decision.age, decision.ttl, 0.0 if self._reply.timing else decision.lasting)
+        return (held, decision, seconds) if isinstance(decision, Serve) and not decision.refresh else None
 
     async def _answer(self, request: Request, rule: Rule, turn: Turn | None) -> Reply:
         if has_loop(request.fields, self._reply.name):

@@ -40,6 +40,10 @@ class Limiter:
             self._near.note(key, quota)
         return standing
 
+    def take_at_once(self, key: str, rate: RateLimit) -> Standing | None:
+        """As `take`, where nobody has to be asked for it; None, and nothing counted, where somebody has."""
+        return self._near.take_at_once(key, Quota.of(rate)) if self._redis is None else None
+
     async def peek(self, key: str, rate: RateLimit) -> tuple[Standing | Unknown, Counted]:
         """What `key` has left, and who says so; nothing is used. Never raises."""
         quota = Quota.of(rate)

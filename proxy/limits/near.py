@@ -22,6 +22,10 @@ class Near(Protocol):
         """As `peek`, where nobody has to be asked for it."""
         ...
 
+    def take_at_once(self, key: str, quota: Quota) -> Standing | None:
+        """As `take`, where nobody has to be asked for it; None, and nothing counted, where somebody has."""
+        ...
+
     def note(self, key: str, quota: Quota) -> None:
         """One was let through elsewhere."""
         ...
@@ -41,6 +45,9 @@ class Here:
 
     def glance(self, key: str, quota: Quota) -> Standing | None:
         return self._table.peek(key, quota)
+
+    def take_at_once(self, key: str, quota: Quota) -> Standing | None:
+        return self._table.take(key, quota)
 
     def note(self, key: str, quota: Quota) -> None:
         self._table.note(key, quota)
@@ -64,6 +71,9 @@ class AtParent:
         return self._table.peek(key, quota) if standing is None else standing
 
     def glance(self, key: str, quota: Quota) -> Standing | None:
+        return None
+
+    def take_at_once(self, key: str, quota: Quota) -> Standing | None:
         return None
 
     def note(self, key: str, quota: Quota) -> None:
