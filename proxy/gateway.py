@@ -87,7 +87,9 @@ class Gateway:
         self.limits = building.table(self.settings, timer)
         self._beside: list[asyncio.Task[None]] = []
         self.tiers = Tiers(self.settings, self._place, self.tasks, clock)
-        self.shedding = Shedding(self.settings.memory.limit, self.tiers, self.counters, memory, give_back)
+        self.shedding = Shedding(
+            self.settings.memory.limit, self.tiers, self.counters, memory, give_back, self._pressed
+        )
         self._build_story(timer)
         self.configuration = Configuration(
             loaded, source, self.apply, through=self._place.through, tells=self._place.first
@@ -242,6 +244,10 @@ class Gateway:
         if self.tiers.sharing is not None:
             await self.tiers.sharing.figures(LOOK)
         return await self.everywhere.take()
+
+    def _pressed(self, pressed: bool) -> None:
+        if self.lane is not None:
+            self.lane.rest(pressed)
 
     def _own(self) -> tuple[Counters, Figures]:
         """What was counted here, and how things stand."""

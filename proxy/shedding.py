@@ -47,7 +47,8 @@ class Near(Protocol):
 
 class Shedding:
     """Obeys what `policy.pressure` judges. `limit` is in bytes, 0 for none; `resident` reads the bytes in use, None
-    where nobody tells; `give_back` returns freed memory to the system, and may block."""
+    where nobody tells; `give_back` returns freed memory to the system, and may block; `beside` hears when memory comes
+    under pressure, and when it is out of it."""
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class Shedding:
         counters: Counters,
         resident: Callable[[], int | None],
         give_back: Callable[[], None],
+        beside: Callable[[bool], None] = lambda pressed: None,
     ) -> None:
         self.level = Level.CALM
         self._limit = limit
@@ -64,6 +66,7 @@ class Shedding:
         self._counters = counters
         self._resident = resident
         self._give_back = give_back
+        self._beside = beside
         self._looks = 0  # under pressure, since something left the tier
 
     def full(self) -> bool:
@@ -118,6 +121,7 @@ class Shedding:
     def _changed(self, before: Level, used: int) -> None:
         told = f"{spoken(used)} of {spoken(self._limit)} are used"
         self._near.keep_less(self.level is not Level.CALM)
+        self._beside(self.level is not Level.CALM)
         if before is Level.CALM:
             self._counters.shrinks += 1
         match self.level:

@@ -50,7 +50,16 @@ WITH_TOKEN = [
     # forwarded by somebody on this machine
     *[
         (LOCAL, {name: "1.2.3.4"}, (FULL, NOT_FOUND, NOT_FOUND), NO_RIGHT)
-        for name in ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "x-forwarded-anything", "X-Real-IP", "Via")
+        for name in (
+            "Forwarded",
+            "X-Forwarded-For",
+            "X-Forwarded-Host",
+            "x-forwarded-anything",
+            "X-Real-IP",
+            "Via",
+            "X_Forwarded_For",
+            "X_Real_IP",
+        )
     ],
     (LOCAL, {"X-Forwarded-For": "1.2.3.4", **RIGHT}, (FULL, FULL, FULL), FULL),
     # from a page in a browser

@@ -4,7 +4,9 @@ import asyncio
 import gc
 import io
 import re
+import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +277,91 @@ async def test_variants_by_fields_that_were_never_heard_of(vary: str) -> None:
         assert origin.count() == 2
 
 
+@pytest.mark.parametrize("name", ["X_Foo", "X_Foo_Bar", "x_foo-bar"])
+async def test_a_variant_by_a_name_with_underscores_is_nobody_elses(name: str) -> None:
+    async with Origin() as origin, running(origin) as gateway, raw(gateway.port) as client:
+        origin.otherwise([*FRESH, ("Vary", name)], lambda request: (request.header(name) or "none").encode())
+        for _ in range(4):
+            for value in ("alice", "bob"):
+                got = await client.get("/v", f"{name}: {value}", host="site.example")
+                assert (got.status, got.body) == (200, value.encode())
+            assert (await client.get("/v", host="site.example")).body == b"none"
+
+
+@pytest.mark.parametrize("name", ["x_weird", "X-Weird"])
+async def test_a_credential_by_a_name_of_the_operators_is_one(name: str) -> None:
+    extra = {"cache": {"credential_headers": ["authorization", name]}, "rules": [{"pattern": "*", "ttl": 60}]}
+    async with Origin() as origin, running(origin, extra) as gateway, raw(gateway.port) as client:
+        origin.answer("/w", body=b"for all")
+        for _ in range(3):
+            await client.get("/w", host="site.example")
+        got = await client.get("/w", f"{name}: K1", host="site.example")
+        assert got.header("x-cache") != "HIT"
+
+
+@pytest.mark.parametrize("first", ["miss", "admin", "no-store", "1.0", "refused", "empty post", "trace"])
+async def test_no_hit_overtakes_what_was_asked_before_it(first: str) -> None:
+    """Bytes that come at whichever moment while another request is on its way through aiohttp."""
+    asking = {
+        "miss": asked("/slow"),
+        "admin": asked("/cache/stats", "Authorization: Bearer test-token"),
+        "no-store": asked("/never"),
+        "1.0": asked().replace(b"1.1", b"1.0").replace(HOST, HOST + b"Connection: keep-alive\r\n"),
+        "refused": asked("/a", "Host: twice"),
+        "empty post": asked("/never", "Content-Length: 0").replace(b"GET", b"POST"),
+        "trace": asked("/never").replace(b"GET", b"TRACE"),
+    }[first]
+    async with Origin() as origin, running(origin) as gateway:
+        await filled(gateway, origin)
+        origin.answer("/slow", headers=FRESH, body=b"slow")
+        origin.answer("/never", headers=[("Cache-Control", "no-store")], body=b"never")
+        async with raw(gateway.port) as client:
+            await client.get("/a", host="site.example")
+            asking = asking.replace(b"\r\n\r\n", b"\r\nX-Request-Id: one\r\n\r\n")
+            client.writer.write(asking)
+            # A timer comes after the sockets: the gateway has read the first, and its task has not taken it yet.
+            asyncio.get_running_loop().call_later(0, client.writer.write, asked("/a", "X-Request-Id: two"))
+            assert (await client.response()).header("x-request-id") != "two"
+
+
+@pytest.mark.parametrize(
+    "upgrade", ["Connection: upgrade", "Proxy-Connection: upgrade", "Connection: keep-alive, Upgrade"]
+)
+async def test_nothing_behind_an_upgrade_that_is_none_is_taken_for_a_request(upgrade: str) -> None:
+    async with Origin() as origin, running(origin) as gateway:
+        await filled(gateway, origin)
+        origin.answer("/outer", body=b"outer")
+        inside = b"DELETE /victim HTTP/1.1\r\n" + HOST + b"\r\n"
+        outer = b"POST /outer HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % len(inside)
+        async with raw(gateway.port) as client:
+            await client.send(asked("/a", upgrade, "Upgrade: foo") + outer)
+            got = await client.response()
+            assert (got.status, got.header("connection")) == (200, "close")
+            with suppress(ConnectionError):
+                await client.send(inside)
+            assert await client.reader.read() == b""
+        assert origin.count("/victim") == 0
+
+
+async def test_long_heads_are_not_remembered_and_nothing_is_while_memory_is_short() -> None:
+    async with Origin() as origin, running(origin) as gateway, raw(gateway.port) as client:
+        await filled(gateway, origin)
+        lane = gateway.gateway.lane
+        assert lane is not None
+        await client.send(asked("/a", 'If-None-Match: "' + "z" * 2000 + '"'))
+        await hits(client, 1)
+        assert lane.sizes["answers"] == 0
+        await client.send(asked())
+        await hits(client, 1)
+        assert lane.sizes["answers"] == 1
+        for pressed, number in ((True, 0), (False, 1)):
+            lane.rest(pressed)
+            assert lane.sizes["answers"] == 0
+            await client.send(asked())
+            await hits(client, 1)
+            assert lane.sizes["answers"] == number
+
+
 async def test_heads_with_names_without_end_stay_within_bounds() -> None:
     async with Origin() as origin, running(origin) as gateway, raw(gateway.port) as client:
         await filled(gateway, origin)
@@ -371,10 +458,15 @@ async def test_the_log_names_each_client_behind_a_trusted_proxy() -> None:
         for number in (1, 2, 2, 3):
             await client.send(asked("/a", f"X-Forwarded-For: 10.0.0.{number}", f"X-Request-Id: id-{number}"))
             await hits(client, 1)
+        for own in ("127.0.0.1", "127.0.0.1", "127.0.0.2", "127.0.0.3"):  # the same head from each
+            with socket.create_connection(("127.0.0.1", gateway.port), source_address=(own, 0)) as sock:
+                sock.sendall(asked())
+                assert await asyncio.to_thread(sock.recv, 4096)
     access.close()
     lines = [orjson.loads(line) for line in stream.getvalue().splitlines()]
     told = [(line["client"], line["request_id"]) for line in lines if line["verdict"] == "HIT"]
-    assert told == [(f"10.0.0.{number}", f"id-{number}") for number in (1, 2, 2, 3)]
+    assert told[:4] == [(f"10.0.0.{number}", f"id-{number}") for number in (1, 2, 2, 3)]
+    assert [client for client, _ in told[4:]] == ["127.0.0.1", "127.0.0.1", "127.0.0.2", "127.0.0.3"]
 
 
 async def test_each_answer_has_an_id_of_its_own() -> None:

@@ -19,6 +19,8 @@ CLAIMS = re.findall(
     forwarded-for x-forwarded x-forwarded-for x-forwarded-host x-forwarded-proto x-forwarded-scheme
     x-forwarded-port x-forwarded-prefix x-forwarded-server x-forwarded-uri x-forwarded-ssl x-forwarded-by
     x-forwarded-user x-forwarded-anything x-host x-host-override x-http-host-override x-original-host
+    base-url request-uri x-accel-redirect x-backend-host x-forwarded.host x-http-destinationurl x-http-path-override
+    x-proxyuser-ip x-waws-unencoded-url
     x-original-url x-original-uri x-original-method x-rewrite-url x-rewrite-uri x-real-ip x-client-ip client-ip
     true-client-ip x-cluster-client-ip cf-connecting-ip fastly-client-ip front-end-https x-url-scheme proxy
     forwarded path-info script-name""",

@@ -44,6 +44,7 @@ _FOR_ALL = frozenset(
         "expires",
         "last-modified",
         "set-cookie",
+        "set-cookie2",
         "vary",
     }
 )
@@ -61,6 +62,7 @@ _MADE = frozenset({"forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwar
 # which CGI makes HTTP_PROXY. A rule that names one in its key has it passed on.
 _CLAIMS = frozenset(
     {
+        "base-url",
         "cf-connecting-ip",
         "client-ip",
         "fastly-client-ip",
@@ -68,22 +70,30 @@ _CLAIMS = frozenset(
         "front-end-https",
         "path-info",
         "proxy",
+        "request-uri",
         "script-name",
         "true-client-ip",
+        "x-accel-redirect",
+        "x-backend-host",
         "x-client-ip",
         "x-cluster-client-ip",
         "x-forwarded",
+        "x-forwarded.host",
         "x-host",
         "x-host-override",
+        "x-http-destinationurl",
         "x-http-host-override",
+        "x-http-path-override",
         "x-original-host",
         "x-original-method",
         "x-original-uri",
         "x-original-url",
+        "x-proxyuser-ip",
         "x-real-ip",
         "x-rewrite-uri",
         "x-rewrite-url",
         "x-url-scheme",
+        "x-waws-unencoded-url",
     }
 )
 # Fields that choose or describe the answer: spelled with "_" they would do so behind the key's back.

@@ -134,7 +134,7 @@ def _unusable(request: Request, entry: Entry, said: Directives, rule: Rule) -> W
         return Why.PRIVATE
     if said.withheld and any(name in entry.fields for name in said.withheld):
         return Why.PRIVATE
-    if "set-cookie" in entry.fields and not (said.public and rule.store_set_cookie):
+    if ("set-cookie" in entry.fields or "set-cookie2" in entry.fields) and not (said.public and rule.store_set_cookie):
         return Why.SET_COOKIE
     if entry.vary and "content-encoding" in entry.fields and _unreadable(request, entry, rule):
         return Why.VARY_MISS

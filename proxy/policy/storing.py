@@ -173,7 +173,7 @@ def _of_directives(head: Head, said: Directives, rule: Rule) -> Why | None:
         return Why.NO_STORE
     if said.private and not rule.store_private:
         return Why.PRIVATE
-    if "set-cookie" in head.fields and not (said.public and rule.store_set_cookie):
+    if ("set-cookie" in head.fields or "set-cookie2" in head.fields) and not (said.public and rule.store_set_cookie):
         return Why.SET_COOKIE
     return None
 

@@ -127,8 +127,14 @@ class Connection(RequestHandler):
                 self.head_since = self._loop.time()
 
     def _at_rest(self) -> bool:
-        """Whether the next byte begins a request, and none is under way."""
-        return self._boundary.here and not self._messages and self._current_request is None and self._body.is_eof()
+        """Whether the next byte begins a request, and none is under way: aiohttp's task waits for one. Between taking
+        a message and having a request of it, and behind its handler, there is neither, and yet something under way."""
+        return self._waiter is not None and not self._waiter.done() and self._between()
+
+    def _between(self) -> bool:
+        """Whether the next byte begins a request, and no other waits for the parser's answer."""
+        here = self._boundary.here and not self._messages
+        return here and self._current_request is None and self._body.is_eof()
 
     def _through_lane(self, lane: FastLane, data: bytes) -> bytes:
         """What the lane leaves of it."""
@@ -145,7 +151,7 @@ class Connection(RequestHandler):
 
     def _parse(self, data: bytes) -> None:
         known = len(self._messages)
-        fed = self._methods.hide(data, self._at_rest())
+        fed = self._methods.hide(data, self._between())
         super().data_received(fed)
         length: int | None = 0
         if len(self._messages) > known:
@@ -195,6 +201,11 @@ class Connection(RequestHandler):
     def ended_bare(self) -> bool:
         """Whether all that came ends with a last chunk that no trailers follow, of the request under way."""
         return self._boundary.bare and not self._messages
+
+    @property
+    def behind_upgrade(self) -> bool:
+        """Whether bytes lie behind a head at which the parser has stopped."""
+        return bool(self._message_tail) or self._boundary.begun
 
     def _process_keepalive(self) -> None:
         # aiohttp's idle timer: a head that has begun is no idleness, and has a deadline of its own.

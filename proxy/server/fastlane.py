@@ -29,12 +29,23 @@ from proxy.store.near import Held, Trace
 
 LARGEST = 64 * 1024  # bytes of a body that goes out in one piece
 _REMEMBERED = 4096  # answers per generation, some 1.2 KB each
+_LONG = 1024  # bytes of a head whose answer is remembered
 _SHAPES = 512  # sets of names per generation
 _NOMINATED = 32  # names that Vary fields of stored answers may add to what is read
 _GROUPS = 256  # sets of names that are read
 
 # With one of these a request is more than its head, or for somebody else.
-_NOT_HERE = frozenset({"cachegate-token", "content-length", "expect", "http2-settings", "transfer-encoding", "upgrade"})
+_NOT_HERE = frozenset(
+    {
+        "cachegate-token",
+        "content-length",
+        "expect",
+        "http2-settings",
+        "proxy-connection",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
 # Whatever the judgement reads of a request, but for what rules and stored answers name: of two requests that agree in
 # these, neither is answered otherwise. `tests/test_fastlane_same.py` fails for what is missing.
 READ = frozenset(
@@ -151,13 +162,19 @@ class FastLane:
         self._date = HttpDate(clock)
         self._heads = Heads()
         self._nominated: set[str] = set()
+        self._pressed = False
         self._last_head = b""  # many clients ask for one thing again and again
-        self._last: tuple[int, str, Ready, bytes | None] | None = None  # peer's kind, client, answer, X-Request-Id
+        self._last: tuple[int, Ready, bytes | None] | None = None  # the peer's kind, the answer, X-Request-Id
         self._learn_rules()
 
     def peer(self, remote: str, *, secure: bool) -> Peer:
         """Whoever is at the other end of a connection."""
         return Peer(remote, secure, remote in self._reading.proxies)
+
+    def rest(self, pressed: bool) -> None:
+        """While memory is short nothing is remembered."""
+        self._pressed = pressed
+        self._learn_rules()
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -197,9 +214,9 @@ class FastLane:
 
     def _answer(self, head: bytes, peer: Peer) -> bytes | None:
         began = self._timer()
-        if head == self._last_head and self._last is not None and self._last[0] == peer.kind:
-            _, client, ready, given = self._last
-            answer = self._again(ready, given, client if peer.trusted else peer.remote, began)
+        if head == self._last_head and self._last is not None and self._last[0] == peer.kind and not peer.trusted:
+            _, ready, given = self._last
+            answer = self._again(ready, given, peer.remote, began)
             if answer is not None:
                 return answer
         heads = self._heads
@@ -211,14 +228,15 @@ class FastLane:
         if not shape.here:
             heads.renew()
             return None
-        key = None if shape.values is None else (shape.group, shape.values(fields))
+        remembered = shape.values is not None and len(head) <= _LONG
+        key = (shape.group, shape.values(fields)) if remembered and shape.values is not None else None
         known = None if key is None else self._known.get(key)
         if known is not None:
             given = fields[shape.id] if shape.id is not None else None
             client = self._client(peer) if peer.trusted else peer.remote
             answer = self._again(known, given, client, began)
             if answer is not None:
-                self._last_head, self._last = head, (peer.kind, client, known, given)
+                self._last_head, self._last = head, (peer.kind, known, given)
                 return answer
         return self._ask(key, peer, began)
 
@@ -284,7 +302,7 @@ class FastLane:
         self._books.close_accounts()
 
     def _remember(self, key: object, answer: Ready | None, held: Held) -> None:
-        if answer is None:
+        if answer is None or self._pressed:
             return
         nominated = {name for slot in held.shelf for name, _ in slot.entry.vary}
         if nominated <= self._read:
@@ -295,7 +313,8 @@ class FastLane:
 
     def _learn_shape(self, method: str, kind: int, names: tuple[bytes, ...]) -> _Shape:
         shape = self._shape(method, kind, names)
-        self._shapes.put((method, kind, names), shape)
+        if sum(map(len, names)) <= _LONG:
+            self._shapes.put((method, kind, names), shape)
         return shape
 
     def _shape(self, method: str, kind: int, names: tuple[bytes, ...]) -> _Shape:
@@ -303,10 +322,11 @@ class FastLane:
         if len(lower) > self._most or not _NOT_HERE.isdisjoint(lower) or lower.count(_ID) > 1:
             return _ASIDE
         request_id = names[1 + lower.index(_ID)] if _ID in lower else None
-        meant = [name.replace("_", "-") for name in lower]
-        if not self._personal.isdisjoint(meant):
+        # Each name as it stands and as CGI and its heirs read it (RFC 3875 4.1.18).
+        meant = [{name, name.replace("_", "-")} for name in lower]
+        if any(not self._personal.isdisjoint(each) for each in meant):
             return _Shape(True, id=request_id)
-        read = tuple(raw for raw, name in zip(names[1:], meant, strict=True) if name in self._read)
+        read = tuple(raw for raw, each in zip(names[1:], meant, strict=True) if not self._read.isdisjoint(each))
         if len(self._groups) >= _GROUPS and (method, kind, read) not in self._groups:
             return _Shape(True, id=request_id)
         group = self._groups.setdefault((method, kind, read), len(self._groups))
@@ -315,4 +335,4 @@ class FastLane:
 
 def _read_by(rule: Rule) -> set[str]:
     """The fields that a rule names: they choose the rule, or the key."""
-    return {name.lower().replace("_", "-") for name in (*rule.key.headers, *(name for name, _ in rule.request_headers))}
+    return {name.lower() for name in (*rule.key.headers, *(name for name, _ in rule.request_headers))}

@@ -252,7 +252,8 @@ class Front:
         exchange.intake.withdraw()
         exchange.interim.end()
         # A body that is still to come could be anything: it is read off for a while and never taken for a request.
-        keep_alive = bool(raw.keep_alive) and not self.draining and raw.content.is_eof() and not _trailed(raw)
+        keep_alive = bool(raw.keep_alive) and not self.draining and raw.content.is_eof()
+        keep_alive = keep_alive and not _trailed(raw) and not _left_over(raw, reply)
         try:
             await out.send(reply, keep_alive=keep_alive)
         except Unsendable:
@@ -265,12 +266,22 @@ class Front:
             _log.info("the answer to %s was cut: %s", exchange.request.path, error)
         except Exception:
             _log.exception("the answer to %s was cut", exchange.request.path)
-        if raw.content.exception() is not None:
+        if raw.content.exception() is not None or _left_over(raw, None):
             raw.protocol.force_close()
         return reply
 
     def _over(self, exchange: _Exchange, reply: Reply, sent: int, complete: bool) -> None:
         self._finished(exchange.request, reply, sent, self._timer() - exchange.began, complete)
+
+
+def _left_over(raw: web.BaseRequest, reply: Reply | None) -> bool:
+    """Whether bytes have come, or may come while `reply` is sent, behind a head at which the parser stopped for another
+    protocol: they are in nobody's hands then, and must not be taken for requests (RFC 9110 7.8). It reads
+    Proxy-Connection as Connection."""
+    options = (*raw.headers.getall("Connection", ()), *raw.headers.getall("Proxy-Connection", ()))
+    if "Upgrade" not in raw.headers or "upgrade" not in ",".join(options).lower():
+        return False
+    return getattr(raw.protocol, "behind_upgrade", True) or not (reply is None or isinstance(reply.body, bytes))
 
 
 def _trailed(raw: web.BaseRequest) -> bool:

@@ -116,7 +116,8 @@ def loopback_host(host: str) -> bool:
 
 def forwarded(fields: Fields) -> bool:
     """Whether somebody forwarded this request for another."""
-    return any(name in _FORWARDED or name.startswith("x-forwarded-") for name, _ in fields)
+    names = [name.replace("_", "-") for name, _ in fields]
+    return any(name in _FORWARDED or name.startswith("x-forwarded-") for name in names)
 
 
 def foreign(request: Request) -> bool:
