@@ -15,7 +15,7 @@ test: .venv/.test ## the whole suite but its slow part
 	$(BIN)/python -m pytest -n auto -m "not slow" $(ARGS)
 
 test-slow: .venv/.test ## the slow part: large bodies, floods, long stories
-	$(BIN)/python -m pytest -m slow --timeout 900 $(ARGS)
+	$(BIN)/python -m pytest -n auto -m slow --timeout 900 $(ARGS)
 
 soak: .venv/.test ## mixed traffic while one thing after the other fails; SECONDS=1800, and SEED=n for the same faults again
 	$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),180) $(if $(SEED),--seed $(SEED)) $(ARGS)
