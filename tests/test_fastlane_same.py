@@ -97,6 +97,7 @@ FIELDS = (
     "TE: trailers",
     "Upgrade: h2c",
     "User-Agent: one",
+    "User-Agent: one\r\nuser-agent: two",
     "User-Agent: two  ",
     "user-agent: three",
     "Via: 1.1 elsewhere",

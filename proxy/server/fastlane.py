@@ -319,7 +319,7 @@ class FastLane:
 
     def _shape(self, method: str, kind: int, names: tuple[bytes, ...]) -> _Shape:
         lower = [lower_name(name) for name in names[1:]]
-        if len(lower) > self._most or not _NOT_HERE.isdisjoint(lower) or lower.count(_ID) > 1:
+        if len(lower) > self._most or len(set(lower)) < len(lower) or not _NOT_HERE.isdisjoint(lower):
             return _ASIDE
         request_id = names[1 + lower.index(_ID)] if _ID in lower else None
         # Each name as it stands and as CGI and its heirs read it (RFC 3875 4.1.18).
