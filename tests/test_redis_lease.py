@@ -10,8 +10,10 @@ import pytest
 
 from proxy.redis.address import Address
 from proxy.redis.dial import Patience
+from proxy.redis.errors import Away
 from proxy.redis.keys import Names
 from proxy.redis.lease import Elsewhere, Held, Known, Leases
+from proxy.redis.lease_lua import taken
 from proxy.redis.server import Server
 from proxy.redis.waking import Waking
 from tests.support.redis_servers import RedisServer, redis_cluster, redis_server
@@ -237,6 +239,16 @@ async def test_poisoned_keys_stop_nobody(words: tuple[Any, ...]) -> None:
         await b.elsewhere()
         await held.release()
         await b.held()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [1, None, b"OK", [], [b"held"], [1, b"x"], [b"fence", b"x"], [b"late", b""], [b"held", b"x", b"y"]],
+    ids=repr,
+)
+def test_what_no_script_says_is_no_answer(said: Any) -> None:
+    with pytest.raises(Away, match="something else"):
+        taken(said)
 
 
 # -- in Redis ----------------------------------------------------------------------------------------------------------

@@ -8,12 +8,16 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from proxy.redis.dial import Patience
 from proxy.redis.lease import Elsewhere, Held
 from proxy.redis.server import State
 from tests.support.faults import HOST, Delay, FaultProxy, Pass, Refuse
 from tests.support.redis_servers import RedisServer, redis_server
 from tests.test_redis_lease import FAR, LEASE, NAMES, H, Member, member, over, subscribed, two
+
+pytestmark = pytest.mark.slow
 
 QUICK = Patience(connect=0.2, read=0.2)
 SHORT = 0.5  # seconds that a lease lasts

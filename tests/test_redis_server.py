@@ -13,7 +13,8 @@ from proxy.redis.breaker import ERRORS, FIRST_PAUSE, Breaker, pause
 from proxy.redis.budget import one_budget
 from proxy.redis.dial import Patience
 from proxy.redis.errors import Away, Refused, Slow
-from proxy.redis.server import LARGE, Script, Server, State
+from proxy.redis.pipelines import LARGE
+from proxy.redis.server import Script, Server, State
 from tests.support.faults import FaultProxy, Refuse, Stall
 from tests.support.redis_servers import redis_server
 
@@ -78,6 +79,7 @@ async def test_commands_of_one_turn_go_together_and_errors_stay_apart() -> None:
         assert heard.server.mode is Mode.SINGLE
 
 
+@pytest.mark.slow
 async def test_several_are_waited_for_once_and_large_ones_go_alone() -> None:
     async with redis_server() as redis, linked(redis.url) as heard:
         large = heard.server.call("SET", "large", bytes(LARGE), "PX", 60_000, write=True)

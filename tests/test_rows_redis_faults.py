@@ -18,6 +18,8 @@ from tests.support.process import PATIENCE, Process, instances, serving
 from tests.support.redis_servers import redis_server
 from tests.support.trouble import TROUBLES, Trouble
 
+pytestmark = pytest.mark.slow
+
 ALL: dict[str, Any] = {"rules": [{"name": "all", "pattern": "*", "ttl": 60}], "log": {"access": False}}
 SMALL: dict[str, Any] = {**ALL, "memory": {"max_entries": 10}, "file": {"enabled": False}}  # so that Redis is asked
 
@@ -51,8 +53,15 @@ def black_hole() -> Iterator[int]:
                 one.close()
 
 
-@pytest.mark.parametrize("lazy", [True, False], ids=["lazily", "eagerly"])
-@pytest.mark.parametrize("hole", ["silent", "black"])
+@pytest.mark.parametrize(
+    ("hole", "lazy"),
+    [
+        ("silent", True),
+        ("black", False),
+        pytest.param("silent", False, marks=pytest.mark.slow),
+        pytest.param("black", True, marks=pytest.mark.slow),
+    ],
+)
 async def test_it_starts_and_serves_before_a_redis_that_swallows_everything(hole: str, lazy: bool) -> None:
     async with redis_server() as redis, FaultProxy(redis.port) as network, Origin() as origin:
         scripted(origin)
@@ -145,7 +154,7 @@ async def test_each_change_is_told_once_and_it_recovers_by_itself() -> None:
 # -- trouble under load ------------------------------------------------------------------------------------------------
 
 
-QUICK = ("killed", "stopped", "slow", "cutting replies")
+QUICK = ("killed", "stopped")
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ async def test_200000_are_counted_purged_and_cleared_while_the_gateway_serves() 
             assert again.json.get("id", got.json["id"]) == got.json["id"]
             await a.logged(f"cleared every tier ({got.json['id']})")
         assert sum(line.startswith("SCAN") for line in seen) < 2 * number / 500  # one walk, and a count at the most
-        assert len(await stored(redis)) < 10
+        assert len(await stored(redis)) <= len(some)  # what was stored behind the walk may stay
         assert await a.verdicts("/m/3", "/m/3") == ["MISS", "HIT"]
 
 

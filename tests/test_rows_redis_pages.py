@@ -3,15 +3,14 @@
 
 import asyncio
 import json
-import os
 import re
-import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.origin import Origin
-from tests.support.process import PATIENCE, Process, environment, instances
+from tests.support.process import PATIENCE, Process, instances, program
 from tests.support.redis_servers import RedisServer, redis_cluster, redis_server
 
 ALL: dict[str, Any] = {"rules": [{"name": "all", "pattern": "*", "ttl": 600}]}
@@ -214,15 +213,9 @@ async def test_the_fallback_is_named_and_every_page_answers(how: str) -> None:
 # -- doctor and INFO of a cluster --------------------------------------------------------------------------------------
 
 
-async def doctor(*words: str) -> tuple[int | None, dict[str, Any]]:
-    made = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "proxy", "doctor", "redis", "--json", *words),
-        env=environment({}),
-        cwd=os.path.abspath(os.sep),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    out, _ = await made.communicate()
-    return made.returncode, {each["name"]: each for each in json.loads(out)["findings"]}
+async def doctor(*words: str) -> tuple[int, dict[str, Any]]:
+    code, out, _ = await program(Path("/"), "doctor", "redis", "--json", *words)
+    return code, {each["name"]: each for each in json.loads(out)["findings"]}
 
 
 @pytest.mark.slow

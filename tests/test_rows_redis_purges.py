@@ -14,6 +14,8 @@ from tests.support.origin import Origin
 from tests.support.process import PATIENCE, Process, instances, serving
 from tests.support.redis_servers import RedisServer, redis_server
 
+pytestmark = pytest.mark.slow
+
 ALL: dict[str, Any] = {"rules": [{"name": "all", "pattern": "*", "ttl": 3600, "tags": ["all"]}]}
 ONLY = {"Cache-Control": "only-if-cached"}
 

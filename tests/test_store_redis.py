@@ -61,6 +61,23 @@ def noise(size: int) -> bytes:
     return random.Random(size).randbytes(size)
 
 
+async def test_what_is_asked_in_one_turn_goes_together_and_a_bad_record_spoils_no_other() -> None:
+    async with world() as a:
+        paths = [f"/{number}" for number in range(30)]
+        for path in paths:
+            assert await a.store.put(entry(path, path.encode()))
+        await a.plant(entry("/3").key, b"damaged")
+        await a.redis.command("DEL", NAMES.entry(entry("/7").key))
+        await a.redis.command("LPUSH", NAMES.entry(entry("/7").key), "x")
+        await a.redis.command("CONFIG", "RESETSTAT")
+        found = await asyncio.gather(*map(a.get, paths))
+        said, told = [await a.redis.command("INFO", part) for part in ("stats", "commandstats")]
+        bodies = [None if one is None else one.body.data for one in found]
+        assert bodies == [None if path in ("/3", "/7") else path.encode() for path in paths]
+        assert (told["cmdstat_getrange"]["calls"], told["cmdstat_hgetall"]["calls"]) == (30, 30)
+        assert int(said["total_reads_processed"]) < 10  # two pipelines of gets, one of what tidies up, and what we ask
+
+
 # -- what instances share ----------------------------------------------------------------------------------------------
 
 

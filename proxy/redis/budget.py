@@ -3,10 +3,10 @@
 The budget travels in the context, so that a fetch that a request starts goes on with what the request has left.
 """
 
+import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import AbstractContextManager
+from contextvars import ContextVar, Token
 
 WHOLE = 0.25  # seconds
 
@@ -23,40 +23,53 @@ class Budget:
 _current: ContextVar[Budget | None] = ContextVar("redis_budget", default=None)
 
 
-@contextmanager
-def one_budget(seconds: float = WHOLE) -> Iterator[Budget]:
+class _Within:
+    """The budget that holds inside; a class, since every request that Redis may answer goes through here."""
+
+    __slots__ = ("_budget", "_token")
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._token: Token[Budget | None]
+
+    def __enter__(self) -> Budget:
+        self._token = _current.set(self._budget)
+        return self._budget
+
+    def __exit__(self, *error: object) -> None:
+        _current.reset(self._token)
+
+
+def one_budget(seconds: float = WHOLE) -> AbstractContextManager[Budget]:
     """All that waits for Redis in here, and in tasks that are started in here, shares one budget."""
-    budget = Budget(seconds)
-    token = _current.set(budget)
-    try:
-        yield budget
-    finally:
-        _current.reset(token)
+    return _Within(Budget(seconds))
 
 
-@contextmanager
-def the_budget() -> Iterator[None]:
+def the_budget() -> AbstractContextManager[Budget]:
     """As `one_budget`, but that a request goes on with the one that it has already."""
-    if _current.get() is not None:
-        yield
-        return
-    with one_budget():
-        yield
+    return _Within(_current.get() or Budget())
 
 
-@contextmanager
-def spending(limit: float) -> Iterator[float]:
+class spending:  # noqa: N801 it is used as a function
     """The seconds that may be waited now, at most `limit`, 0.0 when nothing is left; what passes in here is spent. A
     wait that comes to its end in vain (TimeoutError) ends the budget."""
-    budget = _current.get()
-    if budget is None:
-        yield limit
-        return
-    began = time.monotonic()
-    try:
-        yield min(limit, budget.left)
-    except TimeoutError:
-        budget.left = 0.0
-        raise
-    finally:
-        budget.left = max(0.0, budget.left - (time.monotonic() - began))
+
+    __slots__ = ("_began", "_budget", "_limit")
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._budget = _current.get()
+        self._began = 0.0
+
+    def __enter__(self) -> float:
+        if self._budget is None:
+            return self._limit
+        self._began = time.monotonic()
+        return min(self._limit, self._budget.left)
+
+    def __exit__(self, kind: type[BaseException] | None, *more: object) -> None:
+        budget = self._budget
+        if budget is None:
+            return
+        spent = math.inf if kind is not None and issubclass(kind, TimeoutError) else time.monotonic() - self._began
+        budget.left = max(0.0, budget.left - spent)

@@ -32,6 +32,7 @@ class Seen:
     memory: int = 0
     evictions: int = 0
     keyspace: Mapping[str, str] = field(default_factory=dict)
+    max_memory: int = 0  # 0: no bound
 
 
 class Census:
@@ -66,6 +67,7 @@ class Census:
                 _number(memory.get("used_memory")),
                 _number(stats.get("evicted_keys")),
                 {name: _told(said) for name, said in keyspace.items()},
+                _number(memory.get("maxmemory")),
             )
         except Exception as error:
             translated(error)  # the pages show the server's state; what was seen last stands until the next look

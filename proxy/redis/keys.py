@@ -12,6 +12,7 @@ the journal. Every key gets a TTL when it is written; those that are renewed for
     {prefix}j:{journal}          the stream of purges; renewed
     {prefix}i:{journal}          the instances: a hash of name -> last sign of life; renewed
     {prefix}h:{hot}              what is asked for most: a sorted set; renewed
+    {prefix}m:{<hour>}           what all instances have counted in an hour, minute by minute (`redis.minutes`)
     {prefix}rate_limit:{<c>}     what a client has used of a rule's limit (`limits.redis_lua`), <c> a digest of both
     {prefix}p:{<word>}           what `doctor` tries things out with
 """
@@ -74,6 +75,10 @@ class Names:
     @property
     def hot(self) -> str:
         return f"{self.prefix}h:{{hot}}"
+
+    def hour(self, number: int) -> str:
+        """The history of an hour, by its number since the epoch."""
+        return f"{self.prefix}m:{{{number}}}"
 
     def rate_limit(self, digest: str) -> str:
         return f"{self.prefix}rate_limit:{{{digest}}}"

@@ -130,7 +130,7 @@ class Leases:
         so it is up to the caller. Never raises."""
         if self._closed or not self._server.writable:
             return None
-        name = f"{hash}.{sha256(company.encode()).hexdigest()[:16]}" if company else hash
+        name = _name(hash, company)
         token = f"{self._instance}:{token_hex(8)}"
         try:
             what, word, seen = await self._lua.take(name, token)
@@ -154,6 +154,17 @@ class Leases:
                 return Known(word)
             case _:
                 return None
+
+    async def look(self, hash: str, company: str = "") -> Known | bool:
+        """Whether another process has the lease now, or what the last who had it learnt; nothing changes. False too
+        where Redis cannot say. Never raises."""
+        try:
+            value = await self._lua.look(_name(hash, company))
+        except RedisError:
+            return False
+        if value.startswith("l"):
+            return Known(value[1:])
+        return value.startswith("h") and value[1:] not in {*self._forsaken, *(held.token for held in self._held)}
 
     # -- holding ---------------------------------------------------------------------------------------------------
 
@@ -204,6 +215,10 @@ class Leases:
                 await self._lua.end(name, token, learnt)
                 return
             await asyncio.sleep(TRIES_EVERY)
+
+
+def _name(hash: str, company: str) -> str:
+    return f"{hash}.{sha256(company.encode()).hexdigest()[:16]}" if company else hash
 
 
 def _growing(first: float, last: float) -> Iterator[float]:

@@ -4,8 +4,10 @@ The value of a lease is the token of who holds it behind an "h", or behind an "l
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from proxy.redis.budget import one_budget
+from proxy.redis.errors import Away
 from proxy.redis.keys import Names
 from proxy.redis.server import Script, Server
 
@@ -103,11 +105,15 @@ class LeaseLua:
             latest = int(word) + int((self.late - SLACK) * 1e6)
             words = (f"h{token}", self._life, self._waiting, latest)
             said = await self._server.script(_TAKE, keys, *words, write=False)  # done, it may have written nothing
-            what, word = (each.decode("utf-8", "replace") for each in said[:2])
-            seen = int(said[2]) if len(said) > 2 else 0
+            what, word, seen = taken(said)
             if what != "late":
                 break
         return what, word, seen
+
+    async def look(self, name: str) -> str:
+        """What stands there now, "" where nothing does; nobody is going to be woken for it."""
+        found = await self._server.call("GET", self._names.lease(name))
+        return found.decode("utf-8", "replace") if isinstance(found, bytes) else ""
 
     async def renew(self, name: str, token: str) -> bool:
         """Whether it is this holder's, who has it for another life."""
@@ -133,3 +139,15 @@ class LeaseLua:
 
 def _milliseconds(seconds: float) -> int:
     return max(1, int(seconds * 1000))
+
+
+def taken(said: Any) -> tuple[str, str, int]:
+    """Away for what the script does not say."""
+    try:
+        what, word = (each.decode("utf-8", "replace") for each in said[:2])
+        seen = int(said[2]) if len(said) > 2 else 0
+        if what in ("late", "fence"):
+            int(word)
+    except (AttributeError, TypeError, ValueError):
+        raise Away("it answered a lease with something else") from None
+    return what, word, seen

@@ -1,11 +1,11 @@
-"""The one Redis client of a process: what is asked in one turn of the event loop goes out as one pipeline, and whoever
-asks waits no longer than the request's budget. Only a task of its own knocks at a server that does not answer."""
+"""The one Redis client of a process: whoever asks waits no longer than the request's budget, and only a task of its own
+knocks at a server that does not answer."""
 
 import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from hashlib import sha1
 from typing import Any
@@ -18,13 +18,13 @@ from proxy.redis.budget import spending
 from proxy.redis.dial import Client, Patience, dial, hang_up
 from proxy.redis.errors import Away, RedisError, Refused, Slow, translated
 from proxy.redis.lag import Lag, heard
+from proxy.redis.pipelines import Pipelines
 from proxy.redis.reach import reach
+from proxy.redis.reads import Hearing, Reads, Told
+from proxy.redis.wire import Word, Words, packed
 from proxy.tasks import end
 
-BATCH = 32  # commands of one pipeline: what one slow reply holds up
-LARGE = 64 * 1024  # bytes of a command that goes alone
 LATENCY_WEIGHT = 0.1
-Word = str | bytes | int | float
 
 
 class State(StrEnum):
@@ -42,12 +42,6 @@ class Script:
     def __init__(self, source: str) -> None:
         self.source = source
         self.sha = sha1(source.encode()).hexdigest()  # noqa: S324 that is how Redis names it
-
-
-@dataclass(slots=True)
-class _Asked:
-    words: tuple[Word, ...]
-    answer: asyncio.Future[Any]
 
 
 class Server:
@@ -75,10 +69,10 @@ class Server:
         self._clock = clock
         self._breaker = Breaker(clock)
         self._client: Client | None = None
-        self._queue: list[_Asked] = []
-        self._sending: set[asyncio.Task[None]] = set()
-        self._lag = Lag(lambda: bool(self._sending), patience.connect + patience.read)
-        self._pipelines = asyncio.Semaphore(patience.pool)
+        self._reads: Reads | None = None  # no cluster has one
+        self._lag = Lag(self._waits, patience.connect + patience.read)
+        self._hearing = Hearing(self._worked, self._failed, self._refused)
+        self._pipelines = Pipelines(lambda: self.client, patience, self._hearing, clock)
         self._keeper: asyncio.Task[None] | None = None
         self._looked = asyncio.Event()  # the first try has ended, either way
         self._lost = asyncio.Event()
@@ -114,7 +108,7 @@ class Server:
         """End what is under way; idempotent."""
         if self._keeper is not None:
             await end([self._keeper])
-        await asyncio.gather(*self._sending, return_exceptions=True)
+        await self._pipelines.close()
         await self._drop_client()
         if self.state is not State.CLOSED:
             self.state, self.reason = State.CLOSED, "we are closing"
@@ -138,7 +132,7 @@ class Server:
             self._written()
         return answer
 
-    async def calls(self, *commands: tuple[Word, ...], write: bool = False) -> list[Any]:
+    async def calls(self, *commands: Words, write: bool = False) -> list[Any]:
         """Several, waited for together: the answers in order, a Refused for each error reply. Away as `call`."""
         if not self.usable:
             raise Away(self.reason)
@@ -148,9 +142,49 @@ class Server:
             with spending(self.patience.connect + self.patience.read) as seconds:
                 if not seconds:
                     raise TimeoutError
-                return await heard([self._ask(words) for words in commands], seconds)
+                self._lag.watch()
+                return await heard([self._pipelines.ask(words) for words in commands], seconds)
         except TimeoutError:
             raise Slow("no answer in time") from None
+
+    async def read(self, *commands: Words) -> list[Any]:
+        """As `calls`, of what changes nothing and is answered shortly: it goes out with what all others read, where
+        there is no cluster. A hash comes as it is on the wire there, in a row."""
+        if not self.usable:
+            raise Away(self.reason)
+        if self._reads is None:
+            return await self.calls(*commands)
+        try:
+            with spending(self.patience.connect + self.patience.read) as seconds:
+                if not seconds:
+                    raise TimeoutError
+                return await self._read(commands, seconds)
+        except TimeoutError:
+            raise Slow("no answer in time") from None
+
+    async def _read(self, commands: Sequence[Words], seconds: float) -> list[Any]:
+        """TimeoutError when there is no answer in time."""
+        answers: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+
+        def told(said: list[Any] | RedisError) -> None:
+            if answers.done():  # who asked does not wait any more
+                return
+            if isinstance(said, RedisError):
+                answers.set_exception(TimeoutError() if isinstance(said, Slow) else said)
+                answers.exception()  # seen, should nobody wait
+            else:
+                answers.set_result(said)
+
+        self.ask(packed(commands), len(commands), seconds, told)
+        return await answers
+
+    def ask(self, packed: bytes, count: int, seconds: float, told: Told) -> bool:
+        """As `read`, told as soon as it is here, and within `seconds`. False where there is nobody to ask so."""
+        if self._reads is None or not self.usable:
+            return False
+        self._reads.ask(packed, count, seconds, told)
+        self._lag.watch()
+        return True
 
     async def script(self, script: Script, keys: Sequence[str], *words: Word, write: bool = True) -> Any:
         """Run a script whose keys share a slot. It is sent whole only where the server does not know it yet."""
@@ -182,71 +216,8 @@ class Server:
             raise Away(self.reason)
         return self._client
 
-    def _ask(self, words: tuple[Word, ...]) -> asyncio.Future[Any]:
-        loop = asyncio.get_running_loop()
-        asked = _Asked(words, loop.create_future())
-        if not self._queue:
-            loop.call_soon(self._flush)
-        self._queue.append(asked)
-        return asked.answer
-
-    # -- sending ---------------------------------------------------------------------------------------------------
-
-    def _flush(self) -> None:
-        """Send what was asked in this turn of the loop; what is large goes alone, and holds up nobody."""
-        queue, self._queue = self._queue, []
-        small = [asked for asked in queue if not _large(asked.words)]
-        batches = [small[start : start + BATCH] for start in range(0, len(small), BATCH)]
-        for batch in (*batches, *([asked] for asked in queue if _large(asked.words))):
-            task = asyncio.create_task(self._send(batch))
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
-        self._lag.watch()
-
-    async def _send(self, batch: Sequence[_Asked]) -> None:
-        began = self._clock()
-        try:
-            async with self._pipelines, asyncio.timeout(self.patience.connect + self.patience.read):
-                answers = await self._exchange([asked.words for asked in batch])
-        except (Exception, asyncio.CancelledError) as error:
-            failure = translated(error) if isinstance(error, Exception) else Away("we are closing")
-            self._failed(failure)
-            answers = [failure] * len(batch)
-            if isinstance(error, asyncio.CancelledError):
-                raise
-        else:
-            self._worked(self._clock() - began)
-        finally:
-            for asked, answer in zip(batch, answers, strict=True):
-                self._tell(asked, answer)
-
-    async def _exchange(self, commands: Sequence[tuple[Word, ...]]) -> list[Any]:
-        """The answers in order; an error reply is one of them."""
-        client = self.client
-        if len(commands) == 1:
-            try:
-                return [await client.execute_command(*commands[0])]
-            except Exception as error:
-                failure = translated(error)
-                if isinstance(failure, Refused):
-                    return [failure]
-                raise failure from error
-        pipeline = client.pipeline(transaction=False)
-        for words in commands:
-            pipeline.execute_command(*words)
-        answers: list[Any] = await pipeline.execute(raise_on_error=False)
-        return [translated(answer) if isinstance(answer, Exception) else answer for answer in answers]
-
-    def _tell(self, asked: _Asked, answer: Any) -> None:
-        if isinstance(answer, Refused):
-            self._refused(answer)
-        if asked.answer.done():  # who asked does not wait any more
-            return
-        if isinstance(answer, RedisError) and not isinstance(answer, Refused):
-            asked.answer.set_exception(answer)
-            asked.answer.exception()  # seen, should nobody wait
-        else:
-            asked.answer.set_result(answer)
+    def _waits(self) -> bool:
+        return self._pipelines.waited_for or (self._reads is not None and self._reads.waited_for)
 
     # -- standing --------------------------------------------------------------------------------------------------
 
@@ -306,6 +277,7 @@ class Server:
                 await asyncio.sleep(pause(tries))
                 continue
             tries = 0
+            self._reads = self._reading(self._client)
             self.heard(seconds)
             self._breaker.worked()
             if self.state is not State.DEGRADED:
@@ -316,11 +288,15 @@ class Server:
             if not self.usable:
                 await asyncio.sleep(pause(1))
 
+    def _reading(self, client: Client) -> Reads | None:
+        if isinstance(client, RedisCluster):  # whose nodes, slots and redirections are the library's
+            return None
+        return Reads(client.connection_pool, self.patience.connect + self.patience.read, self._hearing)
+
     async def _drop_client(self) -> None:
+        reads, self._reads = self._reads, None
+        if reads is not None:
+            await reads.close(Away("we are closing" if self.usable else self.reason))
         client, self._client = self._client, None
         if client is not None:
             await hang_up(client)
-
-
-def _large(words: tuple[Word, ...]) -> bool:
-    return any(isinstance(word, bytes) and len(word) >= LARGE for word in words)

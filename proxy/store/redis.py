@@ -1,7 +1,6 @@
 """The tier that instances share. What lies there proves itself at every read, and never replaces what is newer."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -16,15 +15,16 @@ from proxy.store import codec
 from proxy.store.codec import HEADER, BadRecord, Header
 from proxy.store.file_body import AbsentBody
 from proxy.store.packing import PackedBody, worth_packing
+from proxy.store.redis_again import Beside, RedisAgain, laid
 from proxy.store.redis_lua import FENCE, RedisLua
 from proxy.store.redis_record import Sealed, described, framed, opened, seal, unsealed, variant_of
 from proxy.store.redis_walk import RedisWalk
+from proxy.store.shelves import KEY
 
 HEAD_ROOM = 256 * 1024  # bytes that the head of a record may take here
 OFF_LOOP = 64 * 1024  # bytes from which on work on them is done in a thread
 LONGEST = 365 * 86400.0  # seconds that anything stays
 HEADS = 25  # records whose heads are asked for together
-_KEY = re.compile(r"[0-9a-f]{64}(?:\.[0-9a-f]{16})?")
 
 
 class Shared(Protocol):
@@ -77,13 +77,32 @@ class RedisStore:
         self._limit = HEADER + max_object + HEAD_ROOM
         self._compression = compression
         self._clock = clock
+        self._tells = False
+
+    def again(self) -> RedisAgain:
+        """What was got before, to be asked for again: what is got from now on tells how it lay there."""
+        self._tells = True
+        return RedisAgain(self._server, self._lua, self._shared, self._limit, self._max_object)
 
     async def get(self, hash: str, select: Select) -> Entry | None:
-        if not _KEY.fullmatch(hash) or self._shared.stamp() is None:
+        return await self._find(hash, select, tidy=True)
+
+    async def glance(self, hash: str, select: Select) -> Entry | None:
+        """As `get`, but it leaves no trace here, and what is bad stays where it is. Away where `get` would not ask.
+        Redis itself notes the read for its own evictions, as it does any."""
+        if not self._server.usable:
+            raise Away(f"not asked: {self._server.reason}")
+        if self._shared.stamp() is None:
+            raise Away("not asked: cut off from the purges of the others")
+        return await self._find(hash, select, tidy=False)
+
+    async def _find(self, hash: str, select: Select, *, tidy: bool) -> Entry | None:
+        if not KEY.fullmatch(hash) or self._shared.stamp() is None:
             return None
         record, index = await self._lua.both(hash, self._limit)
-        plain = await self._proven(hash, record)
-        variants = await self._described(hash, index)
+        variants = await self._described(hash, index, tidy=tidy)
+        beside = None if index is None or not tidy else Beside(index, tuple(variants))
+        plain = await self._proven(hash, record, beside, tidy=tidy)
         if plain is not None:
             variants.append(Variant("", (), plain.received_at))
         wanted = select(variants) if variants else None
@@ -92,10 +111,12 @@ class RedisStore:
         if wanted is None or all(variant.id != wanted for variant in variants):
             return None
         key = f"{hash}.{wanted}"
+        if record:
+            beside = None
         record = await self._lua.record(key, self._limit)
-        if not record:
+        if not record and tidy:
             await _quietly(self._lua.missed(key))
-        return await self._proven(key, record)
+        return await self._proven(key, record, beside, tidy=tidy)
 
     async def put(self, entry: Entry) -> bool:
         """As the port says. What it does not want ends the life of what it would have replaced. Away when it cannot be
@@ -115,7 +136,7 @@ class RedisStore:
         return done and bool(record)
 
     async def delete(self, key: str) -> int:
-        return await self._lua.delete(key) if _KEY.fullmatch(key) else 0
+        return await self._lua.delete(key) if KEY.fullmatch(key) else 0
 
     async def scan(self) -> AsyncIterator[Entry]:
         if self._shared.stamp() is None:
@@ -140,46 +161,52 @@ class RedisStore:
 
     # reading
 
-    async def _proven(self, key: str, record: bytes) -> Entry | None:
-        """The entry of a record that proves to be one, with its place in our journal; a bad one goes."""
+    async def _proven(self, key: str, record: bytes, beside: Beside | None, *, tidy: bool) -> Entry | None:
+        """The entry of a record that proves to be one, with its place in our journal; a bad one goes, to `tidy` up."""
         if not record:
             return None
         if len(record) > self._limit:
-            self.too_large += 1
-            await _quietly(self._lua.drop(key))
+            if tidy:
+                self.too_large += 1
+                await _quietly(self._lua.drop(key))
             return None
         try:
-            return self._placed(await self._opened(key, record))
+            entry = await self._opened(key, record)
         except BadRecord:
-            self.poisoned += 1
-            await _quietly(self._lua.drop(key))
+            if tidy:
+                self.poisoned += 1
+                await _quietly(self._lua.drop(key))
             return None
+        stamp = entry.position
+        found = self._placed(entry)
+        if found is None or beside is None or not self._tells or len(record) > OFF_LOOP or found.body.size > OFF_LOOP:
+            return found
+        return laid(found, record, beside, stamp)
 
     async def _opened(self, key: str, record: bytes) -> Entry:
         most = self._max_object
         if len(record) > OFF_LOOP:
             return await asyncio.to_thread(opened, key, record, most)
-        entry = codec.decode(record, key, PackedBody)
-        if entry.body.size > OFF_LOOP:
-            return await asyncio.to_thread(unsealed, entry, most)
-        return unsealed(entry, most)
+        entry = opened(key, record, most, OFF_LOOP)
+        return await asyncio.to_thread(unsealed, entry, most) if isinstance(entry.body, PackedBody) else entry
 
     def _placed(self, entry: Entry) -> Entry | None:
         """None when it is over, or nobody can say here which purges came after it: we may be the one who is behind."""
         if entry.keep_until <= self._clock() or self._shared.stamp() is None:
             return None
         position = self._shared.local(entry.position.epoch, entry.position.stream)
-        return None if position is None else replace(entry, position=position)
+        return None if position is None else entry.settle(position, entry.body)
 
-    async def _described(self, hash: str, index: Mapping[bytes, bytes] | None) -> list[Variant]:
-        """The variants that the index tells of; what is no description goes."""
+    async def _described(self, hash: str, index: Mapping[bytes, bytes] | None, *, tidy: bool) -> list[Variant]:
+        """The variants that the index tells of; what is no description goes, to `tidy` up."""
         if index is None:
-            self.poisoned += 1
-            await _quietly(self._lua.drop_index(hash))
+            if tidy:
+                self.poisoned += 1
+                await _quietly(self._lua.drop_index(hash))
             return []
         read = {name: variant_of(name, line) for name, line in index.items() if name != FENCE}
         bad = [name for name, variant in read.items() if variant is None]
-        if bad:
+        if bad and tidy:
             self.poisoned += 1
             await _quietly(self._lua.drop_described(hash, bad))
         return [variant for variant in read.values() if variant is not None]

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from proxy.redis.errors import Refused
+from proxy.redis.errors import Away, Refused
 from proxy.redis.keys import Names
 from proxy.redis.server import Script, Server
+from proxy.redis.wire import Words, packed
 from proxy.store.shelves import hash_of
 
 FENCE = b"fence"  # beside the variants in an index: the highest of theirs
@@ -94,9 +95,19 @@ class RedisLua:
 
     async def both(self, hash: str, limit: int) -> tuple[bytes, Mapping[bytes, bytes] | None]:
         """What lies at `<h>`, as `record` gives it, and the index of its variants: None when that is no hash."""
-        words = ("GETRANGE", self._names.entry(hash), 0, limit), ("HGETALL", self._names.index(hash))
-        record, index = await self._server.calls(*words)
-        return _unless_foreign(record, NO_RECORD), _unless_foreign(index, None)
+        record, index = await self._server.read(*self._both(hash, limit))
+        return _unless_foreign(record, NO_RECORD), paired(_unless_foreign(index, None))
+
+    def asked(self, hash: str, variant: str, limit: int) -> tuple[bytes, int]:
+        """What `both` asks, and behind it `record` of the variant where there is one: as it goes out, and how many
+        answers it has."""
+        commands = self._both(hash, limit)
+        if variant:
+            commands += (("GETRANGE", self._names.entry(f"{hash}.{variant}"), 0, limit),)
+        return packed(commands), len(commands)
+
+    def _both(self, hash: str, limit: int) -> tuple[Words, ...]:
+        return ("GETRANGE", self._names.entry(hash), 0, limit), ("HGETALL", self._names.index(hash))
 
     async def record(self, key: str, limit: int) -> bytes:
         """Up to `limit` bytes and one more; none when there is nothing."""
@@ -104,12 +115,12 @@ class RedisLua:
 
     async def part(self, name: str | bytes, first: int, last: int) -> bytes:
         """The bytes [first, last] of what lies under the name of a record."""
-        (found,) = await self._server.calls(("GETRANGE", name, first, last))
+        (found,) = await self._server.read(("GETRANGE", name, first, last))
         return bytes(_unless_foreign(found, NO_RECORD))
 
     async def size(self, name: bytes) -> int:
         """Bytes of what lies under the name of a record."""
-        (found,) = await self._server.calls(("STRLEN", name))
+        (found,) = await self._server.read(("STRLEN", name))
         return int(_unless_foreign(found, 0))
 
     async def put(self, key: str, begin: bytes, life: int, described: bytes, record: bytes) -> bool:
@@ -144,6 +155,15 @@ class RedisLua:
 
 def _variant(key: str) -> str:
     return key.partition(".")[2]
+
+
+def paired(index: Any) -> Mapping[bytes, bytes] | None:
+    """A hash that came in a row. Away for a row that is none."""
+    if index is None or isinstance(index, dict):
+        return index
+    if not isinstance(index, list) or len(index) % 2 or not all(isinstance(each, bytes) for each in index):
+        raise Away("it answered with something that is no hash")
+    return dict(zip(index[::2], index[1::2], strict=True))
 
 
 def _unless_foreign(answer: Any, otherwise: Any) -> Any:

@@ -6,7 +6,7 @@ from zlib import crc32
 
 import orjson
 
-from proxy.entry import BytesBody, Entry, Variant, variant_id
+from proxy.entry import Body, BytesBody, Entry, Variant, variant_id
 from proxy.policy.variants import as_variant
 from proxy.store import codec
 from proxy.store.packing import PackedBody, pack, unpack
@@ -37,9 +37,15 @@ def unsealed(entry: Entry, most: int) -> Entry:
     return replace(entry, body=BytesBody(unpack(body, most))) if isinstance(body, PackedBody) else entry
 
 
-def opened(key: str, record: bytes, most: int) -> Entry:
-    """The entry of a record of this key; BadRecord for any other."""
-    return unsealed(codec.decode(record, key, PackedBody), most)
+def opened(key: str, record: bytes, most: int, at_once: int | None = None) -> Entry:
+    """The entry of a record of this key; BadRecord for any other. A packed body of more than `at_once` bytes is left as
+    it is, to be `unsealed`."""
+
+    def body(packed: bytes, size: int) -> Body:
+        held = PackedBody(packed, size)
+        return held if at_once is not None and size > at_once else BytesBody(unpack(held, most))
+
+    return codec.decode(record, key, body)
 
 
 def described(entry: Entry) -> bytes:
