@@ -107,6 +107,13 @@ async def tiered(dir: Path) -> AsStore:
     return await tiers(dir, [(Tier.FILE, guarded(file))])
 
 
+async def at_hand(dir: Path) -> AsStore:
+    """Records that the kernel holds need no thread."""
+    store = await file(dir)
+    far, warm = [(Tier.FILE, store)], store.warm(lambda: True)
+    return AsStore(Tiered(None, far, NothingPurged(), clock=FakeClock(), spawn=lambda work: work.close(), warm=warm))
+
+
 async def tiered_with_redis(dir: Path) -> AsStore:
     return await tiers(dir, [(Tier.REDIS, guarded(with_backlog)), (Tier.FILE, guarded(file))])
 
@@ -132,6 +139,7 @@ MAKERS: dict[str, Maker] = {
     "guarded-file": guarded(file),
     "guarded-redis": guarded(with_backlog),
     "tiered": tiered,
+    "at-hand": at_hand,
     "tiered-redis": tiered_with_redis,
     "dictionary": dictionary,
 }

@@ -21,6 +21,7 @@ from proxy.entry import Entry, any_variant
 from proxy.errors import StoreError
 from proxy.store.eviction import Name
 from proxy.store.file import FileStore
+from proxy.store.file_batches import WAITING
 from proxy.store.file_body import FileBody, SpoolBody
 from proxy.store.file_handle import OpenFile
 from proxy.store.spool import Spool, open_spool
@@ -584,6 +585,23 @@ async def test_a_recording_waits_only_so_long_for_a_disk_that_hangs(opened: Open
     assert list((store.directory.root / "tmp").iterdir()) == []
 
 
+async def test_no_more_waits_for_a_disk_that_hangs_than_may(opened: Open) -> None:
+    """Also of those that take turns with one another: what waits for its turn is held in memory all the same."""
+    store = await opened()
+    go_on = threading.Event()
+    for _ in range(8):
+        store.directory.later(go_on.wait)
+    try:
+        waiting = [asyncio.create_task(store.put(entry(f"/{number}"))) for number in range(WAITING)]
+        await asyncio.sleep(0)
+        with pytest.raises(StoreError, match="more waits"):
+            await store.put(entry("/one-more"))
+    finally:
+        go_on.set()
+    assert await asyncio.gather(*waiting) == [True] * WAITING
+    assert await store.put(entry("/one-more"))
+
+
 # files and cancellation
 
 
@@ -642,6 +660,25 @@ async def test_a_cancelled_put_is_finished(opened: Open) -> None:
     await asyncio.gather(task, return_exceptions=True)
     await store.close()
     assert await body_of(await opened(), entry()) == b"content"
+
+
+async def test_an_entry_that_cannot_be_written_holds_up_nobody(opened: Open) -> None:
+    store = await opened()
+    with pytest.raises(StoreError, match="cannot be written"):
+        await store.put(entry(fence=-1))
+    async with asyncio.timeout(20):
+        assert await store.put(entry()) is True
+
+
+async def test_a_burst_into_a_full_tier(opened: Open) -> None:
+    """Records and what has to leave for them go to disk in the same batches."""
+    store = await opened(max_bytes=40 * 4096)
+    stored = await asyncio.gather(*(store.put(entry(f"/{number % 150}", b"%d" % number)) for number in range(300)))
+    assert all(stored)
+    await settled(store)
+    assert store.entries == len(records(store)) == 40
+    for number in range(150):
+        assert await body_of(store, entry(f"/{number}")) in (None, b"%d" % (number + 150))
 
 
 async def test_a_closed_tier_says_so(opened: Open) -> None:

@@ -286,6 +286,24 @@ async def test_a_purge_during_a_put_is_not_undone() -> None:
     assert not any(world.redis.kept.values())
 
 
+async def test_what_a_purge_ended_takes_nothing_newer_along() -> None:
+    world = World()
+    world.redis.gate.clear()
+    putting = asyncio.ensure_future(world.tiers.put(world.made(fence=1)))
+    await asyncio.sleep(0)
+    world.log.purge("/a")
+    newer = world.made(body=b"newer", fence=2)
+    await world.tiers.put(newer)
+    world.redis.gate.set()
+    assert await putting == frozenset()
+    assert [await content(one) async for _, one in world.tiers.scan()] == [b"newer"]
+    for store in (world.memory, world.redis, world.file):
+        assert store is not None
+        held = await store.get(newer.hash, any_variant)
+        assert held is not None
+        assert await content(held) == b"newer"
+
+
 async def test_a_purge_or_delete_during_a_promotion_is_not_undone() -> None:
     for purge in (True, False):
         world = World()
@@ -377,6 +395,7 @@ async def test_a_purged_large_entry_gives_its_file_back(tmp_path: Path) -> None:
     world.log.purge("/a")
     assert await tiers.far(entry().hash, any_variant, {}) is None
     assert len(os.listdir("/dev/fd")) == before
+    await world.settle()  # it is deleted behind
     await tiers.close()
 
 

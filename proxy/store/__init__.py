@@ -1,7 +1,7 @@
 """Where answers are kept. A Store has six verbs; one contract suite runs on every store and on their compositions."""
 
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from proxy.entry import Entry, Select
 
@@ -14,8 +14,8 @@ class Store(Protocol):
     """
 
     async def get(self, hash: str, select: Select) -> Entry | None:
-        """The variant of `<h>` that `select` picks among those stored (it is called at most once, and only when
-        any are stored); None when nothing is there or nothing fits. The caller closes `entry.body`."""
+        """The variant of `<h>` that `select` picks among those stored (it is called only when any are stored); None
+        when nothing is there or nothing fits. The caller closes `entry.body`."""
         ...
 
     async def put(self, entry: Entry) -> bool:
@@ -37,4 +37,22 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Finish writes under way and give back what is held; idempotent."""
+        ...
+
+
+@runtime_checkable
+class Glances(Protocol):
+    """A store that can be read without leaving a trace."""
+
+    async def glance(self, hash: str, select: Select) -> Entry | None:
+        """As `get`, but nothing is counted, counts as used, or is taken away."""
+        ...
+
+
+@runtime_checkable
+class Heads(Protocol):
+    """A store whose entries can be gone through without leaving a trace."""
+
+    def heads(self) -> AsyncIterator[Entry]:
+        """As `scan`, but nothing is learnt or taken away."""
         ...

@@ -8,7 +8,7 @@ from itertools import islice
 from proxy.entry import Entry, Select
 from proxy.errors import StoreError
 from proxy.redis.errors import Away, Refused
-from proxy.store import Store
+from proxy.store import Glances, Store
 from proxy.store.shelves import hash_of
 
 MOST = 10_000  # keys that are remembered, the newest
@@ -48,6 +48,11 @@ class Backlog:
 
     async def get(self, hash: str, select: Select) -> Entry | None:
         return await self._store.get(hash, select)
+
+    async def glance(self, hash: str, select: Select) -> Entry | None:
+        """As `get`, and as traceless as the store behind can be."""
+        store = self._store
+        return await (store.glance if isinstance(store, Glances) else store.get)(hash, select)
 
     async def put(self, entry: Entry) -> bool:
         try:

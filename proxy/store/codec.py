@@ -26,7 +26,7 @@ from zlib import crc32
 
 import orjson
 
-from proxy.entry import Body, BytesBody, Entry, KeyParts, Pairs, Position
+from proxy.entry import Body, BytesBody, Entry, KeyParts, Pairs, Position, Scope
 from proxy.errors import StoreError
 from proxy.message import Fields
 
@@ -39,6 +39,7 @@ HEADER = _HEADER.size + _SUM.size
 FENCE = slice(8, 16)
 FIRST = 64 * 1024  # a record up to this is read at one go
 MAX_HEAD = 1024 * 1024
+Bytes = bytes | memoryview
 
 
 class BadRecord(StoreError):
@@ -56,7 +57,7 @@ class Header:
     head_sum: int
 
     @classmethod
-    def parse(cls, raw: bytes, record_size: int) -> Self:
+    def parse(cls, raw: Bytes, record_size: int) -> Self:
         """Read it from the first bytes of a record of `record_size` bytes; BadRecord when the two disagree."""
         if len(raw) < HEADER:
             raise BadRecord("shorter than a header")
@@ -67,7 +68,7 @@ class Header:
             raise BadRecord("its length is not what its header says")
         return cls(fence, body_size, head_size, body_sum, _SUM.unpack_from(raw, _HEADER.size)[0])
 
-    def check_body(self, body: bytes) -> None:
+    def check_body(self, body: Bytes) -> None:
         if crc32(body) != self.body_sum:
             raise BadRecord("the body's checksum differs")
 
@@ -91,13 +92,18 @@ def begin(fence: int) -> bytes:
         raise StoreError(f"an entry that cannot be written: {error}") from error
 
 
+def framed(entry: Entry, body: bytes) -> tuple[bytes, bytes, bytes]:
+    """The whole record, in pieces that are not copied; StoreError for facts that cannot be written."""
+    header, head = frame(entry, len(body), crc32(body))
+    return header, body, head
+
+
 def encode(entry: Entry, body: bytes) -> bytes:
     """The whole record; StoreError for facts that cannot be written."""
-    header, head = frame(entry, len(body), crc32(body))
-    return b"".join((header, body, head))
+    return b"".join(framed(entry, body))
 
 
-def decode(record: bytes, key: str, packed: Callable[[bytes, int], Body] | None = None) -> Entry:
+def decode(record: Bytes, key: str, packed: Callable[[bytes, int], Body] | None = None) -> Entry:
     """The entry of a whole record, its body in memory; BadRecord unless every byte of it proves to be `key`'s.
 
     `packed` makes the body of one that lies packed, from its bytes and the size that it says to have unpacked.
@@ -106,7 +112,8 @@ def decode(record: bytes, key: str, packed: Callable[[bytes, int], Body] | None 
     start, end = HEADER, HEADER + header.body_size
     body = record[start:end]
     header.check_body(body)
-    return entry_of(record[:HEADER], record[end:], key, BytesBody(body), packed and partial(packed, body))
+    held = bytes(body)  # no copy, unless the record is only lent
+    return entry_of(record[:HEADER], record[end:], key, BytesBody(held), packed and partial(packed, held))
 
 
 def read(source: Source, key: str, whole: int, larger: Callable[[Header], Body]) -> Entry:
@@ -136,7 +143,7 @@ def frame(entry: Entry, body_size: int, body_sum: int, unpacked: int | None = No
     return header + _SUM.pack(crc32(head, crc32(header))), head
 
 
-def entry_of(header: bytes, head: bytes, key: str, body: Body, packed: Callable[[int], Body] | None = None) -> Entry:
+def entry_of(header: Bytes, head: Bytes, key: str, body: Body, packed: Callable[[int], Body] | None = None) -> Entry:
     """The entry that header and head describe, around `body`, or around what `packed` makes of the size that a packed
     one has unpacked; BadRecord when they are damaged or another key's, or nobody expects a packed one."""
     if crc32(head, crc32(header[: _HEADER.size])) != _SUM.unpack_from(header, _HEADER.size)[0]:
@@ -162,7 +169,7 @@ def _packed_body(unpacked: Any, packed: Callable[[int], Body] | None) -> Body:
 def _facts(entry: Entry) -> dict[str, object]:
     parts = entry.parts
     return {
-        "key": [getattr(parts, name) for name in _PARTS],
+        "key": [*parts.scope, parts.path, parts.query, parts.body, parts.selected],
         "status": [entry.status, entry.phrase],
         "fields": [(name.decode("latin-1"), value.decode("latin-1")) for name, value in entry.fields.pairs],
         "times": [entry.requested_at, entry.received_at, entry.keep_until],
@@ -173,12 +180,9 @@ def _facts(entry: Entry) -> dict[str, object]:
     }
 
 
-_PARTS = ("upstream", "namespace", "scheme", "method", "host", "path", "query", "body", "selected")
-
-
 def _entry(facts: Any, fence: int, body: Body) -> Entry:
-    known = dict(zip(_PARTS, facts["key"], strict=True))
-    parts = KeyParts(**known | {"selected": text_pairs(known["selected"])})
+    upstream, namespace, scheme, method, host, path, query, content, selected = facts["key"]
+    parts = KeyParts(Scope(upstream, namespace, scheme, method, host), path, query, content, text_pairs(selected))
     status, phrase = facts["status"]
     requested_at, received_at, keep_until = facts["times"]
     epoch, stream, local = facts["position"]
@@ -187,7 +191,7 @@ def _entry(facts: Any, fence: int, body: Body) -> Entry:
         parts=parts,
         status=_whole(status),
         phrase=_text(phrase),
-        fields=Fields.of(*text_pairs(facts["fields"])),
+        fields=Fields([(name.encode("latin-1"), value.encode("latin-1")) for name, value in facts["fields"]]),
         requested_at=float(requested_at),
         received_at=float(received_at),
         keep_until=math.inf if keep_until is None else float(keep_until),  # JSON has no infinity: null

@@ -4,104 +4,137 @@
 (Yang, Zhang, Qiu, Yue, Vinayak: FIFO queues are all you need for cache eviction, SOSP 2023), here weighed by bytes.
 """
 
-from collections import OrderedDict
-from typing import Literal
+from itertools import islice
+from typing import Generic, Literal, TypeVar
 
-from proxy.store.shelves import Eviction
+from proxy.store.shelves import Eviction, Node, Shelved
 
 Name = Literal["s3fifo", "lru", "fifo"]
+T = TypeVar("T", bound=Shelved)
 
 
-def policy(name: Name, max_entries: int, max_bytes: int) -> Eviction:
+def policy(name: Name, max_entries: int, max_bytes: int) -> Eviction[T]:
     """The one of that name, with its bounds."""
-    policies: dict[Name, type[S3Fifo | Lru | Fifo]] = {"s3fifo": S3Fifo, "lru": Lru, "fifo": Fifo}
-    return policies[name](max_entries, max_bytes)
+    if name == "s3fifo":
+        return S3Fifo(max_entries, max_bytes)
+    return Lru(max_entries, max_bytes) if name == "lru" else Fifo(max_entries, max_bytes)
 
 
-class Queue:
-    """Keys in order with their sizes; OrderedDict, because a plain dict finds its first key slowly after deletions."""
+class Queue(Generic[T]):
+    """Things in order, linked through themselves: whoever leaves from the middle costs no more than the first."""
 
-    __slots__ = ("bytes", "sizes")
+    __slots__ = ("_ends", "bytes", "length")
 
     def __init__(self) -> None:
-        self.sizes: OrderedDict[str, int] = OrderedDict()
+        self._ends = Node()
+        self._ends.after = self._ends.before = self._ends
+        self.length = 0  # to be read, as `bytes` is: len() would cost a call for each look
         self.bytes = 0
 
-    def __len__(self) -> int:
-        return len(self.sizes)
+    @property
+    def first(self) -> T:
+        """There is one."""
+        item: T = self._ends.after
+        return item
 
-    def push(self, key: str, size: int, *, last: bool = True) -> None:
-        """At the end, or at the front; a key that is there moves."""
-        self.bytes += size - self.sizes.get(key, 0)
-        self.sizes[key] = size
-        self.sizes.move_to_end(key, last)
+    def push(self, item: T) -> None:
+        """At the end."""
+        self._take(item, self._ends.before)
 
-    def resize(self, key: str, size: int) -> None:
-        self.bytes += size - self.sizes[key]
-        self.sizes[key] = size
+    def push_first(self, item: T) -> None:
+        self._take(item, self._ends)
 
-    def pop(self) -> tuple[str, int]:
-        key, size = self.sizes.popitem(last=False)
-        self.bytes -= size
-        return key, size
+    def replace(self, old: T, item: T) -> None:
+        self._take(item, old)
+        self.remove(old)
 
-    def remove(self, key: str) -> None:
-        self.bytes -= self.sizes.pop(key)
+    def move_to_end(self, item: T) -> None:
+        item.before.after, item.after.before = item.after, item.before
+        _link(item, self._ends.before)
+
+    def remove(self, item: T) -> None:
+        item.before.after, item.after.before = item.after, item.before
+        del item.before, item.after, item.queue  # whoever holds it longer holds none of its neighbours
+        self.length -= 1
+        self.bytes -= item.size
+
+    def _take(self, item: T, before: T | Node) -> None:
+        _link(item, before)
+        item.queue = self
+        self.length += 1
+        self.bytes += item.size
 
 
-class Fifo:
+def _link(item: Shelved, before: Shelved | Node) -> None:
+    item.before, item.after = before, before.after
+    before.after = item.after.before = item
+
+
+class Fifo(Generic[T]):
     """First in, first out; an entry that is replaced counts as new."""
 
     __slots__ = ("_max_entries", "_queue", "max_bytes")
+    only_counts = True
 
     def __init__(self, max_entries: int, max_bytes: int) -> None:
         self._max_entries = max_entries
         self.max_bytes = max_bytes
-        self._queue = Queue()
+        self._queue: Queue[T] = Queue()
 
     @property
     def bytes(self) -> int:
         return self._queue.bytes
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return self._queue.length
 
-    def add(self, key: str, size: int) -> None:
-        self._queue.push(key, size)
+    def add(self, item: T) -> None:
+        item.uses = 0
+        self._queue.push(item)
 
-    def restore(self, key: str, size: int) -> None:
-        if key not in self._queue.sizes:
-            self._queue.push(key, size, last=False)
+    def replace(self, old: T, item: T) -> None:
+        self._queue.remove(old)
+        self.add(item)
 
-    def touch(self, key: str) -> None:
-        pass
+    def restore(self, item: T) -> None:
+        item.uses = 0
+        self._queue.push_first(item)
 
-    def remove(self, key: str) -> None:
-        self._queue.remove(key)
+    def touch(self, item: T) -> None:
+        item.uses += 1
 
-    def evict(self) -> str | None:
-        if len(self._queue) <= self._max_entries and self._queue.bytes <= self.max_bytes:
+    def remove(self, item: T) -> None:
+        self._queue.remove(item)
+
+    def evict(self) -> T | None:
+        if self._queue.length <= self._max_entries and self._queue.bytes <= self.max_bytes:
             return None
-        return self._queue.pop()[0]
+        item = self._queue.first
+        self._queue.remove(item)
+        return item
 
 
-class Lru(Fifo):
+class Lru(Fifo[T]):
     """The least recently used leaves first."""
 
     __slots__ = ()
+    only_counts = False
 
-    def touch(self, key: str) -> None:
-        self._queue.sizes.move_to_end(key)
+    def touch(self, item: T) -> None:
+        item.uses += 1
+        self._queue.move_to_end(item)
 
 
-class S3Fifo:
+class S3Fifo(Generic[T]):
     """New keys wait in a small queue (10%); only those used more than once there go on to the main one.
 
     A key that left the small queue is remembered without its value, and comes back straight into main. Main gives a
-    key one more round for each use, three at most. A hit moves nothing: it counts to three and stops.
+    key one more round for each use, three at most. A hit moves nothing: uses that were not spent yet are counted when
+    it is a thing's turn to leave.
     """
 
-    __slots__ = ("_ghost", "_main", "_max_entries", "_small", "_uses", "max_bytes")
+    __slots__ = ("_ghost", "_main", "_max_entries", "_small", "max_bytes")
+    only_counts = True
 
     SMALL_SHARE = 10  # of both bounds, one in ten
     MOST_USES = 3
@@ -109,78 +142,93 @@ class S3Fifo:
     def __init__(self, max_entries: int, max_bytes: int) -> None:
         self._max_entries = max_entries
         self.max_bytes = max_bytes
-        self._small = Queue()
-        self._main = Queue()
-        self._ghost = Queue()  # of keys and the sizes they had, as large as what is kept
-        self._uses: dict[str, int] = {}
+        self._small: Queue[T] = Queue()
+        self._main: Queue[T] = Queue()
+        self._ghost = Ghost()
 
     @property
     def bytes(self) -> int:
         return self._small.bytes + self._main.bytes
 
     def __len__(self) -> int:
-        return len(self._uses)
+        return self._small.length + self._main.length
 
-    def add(self, key: str, size: int) -> None:
-        if key in self._small.sizes:
-            self._small.resize(key, size)
-        elif key in self._main.sizes:
-            self._main.resize(key, size)
-        else:
-            self._uses[key] = 0
-            if key in self._ghost.sizes:
-                self._ghost.remove(key)
-                self._main.push(key, size)
-            else:
-                self._small.push(key, size)
+    def add(self, item: T) -> None:
+        item.uses = item.spent = 0
+        (self._main if self._ghost.forget(item.key) else self._small).push(item)
 
-    def restore(self, key: str, size: int) -> None:
-        if key not in self._uses:
-            self._uses[key] = 0
-            self._main.push(key, size, last=False)
+    def replace(self, old: T, item: T) -> None:
+        item.uses, item.spent = 0, -self._unspent(old)
+        old.queue.replace(old, item)
 
-    def touch(self, key: str) -> None:
-        uses = self._uses[key]
-        if uses < self.MOST_USES:
-            self._uses[key] = uses + 1
+    def restore(self, item: T) -> None:
+        item.uses = item.spent = 0
+        self._main.push_first(item)
 
-    def remove(self, key: str) -> None:
-        del self._uses[key]
-        (self._small if key in self._small.sizes else self._main).remove(key)
+    def touch(self, item: T) -> None:
+        item.uses += 1
 
-    def evict(self) -> str | None:
-        while len(self._uses) > self._max_entries or self.bytes > self.max_bytes:
-            key = self._leave_small() if self._small_is_full() or not self._main else self._leave_main()
-            if key is not None:
-                return key
+    def remove(self, item: T) -> None:
+        item.queue.remove(item)
+
+    def evict(self) -> T | None:
+        small, main = self._small, self._main
+        while small.length + main.length > self._max_entries or small.bytes + main.bytes > self.max_bytes:
+            item = self._leave_small() if self._small_is_full() or not main.length else self._leave_main()
+            if item is not None:
+                return item
         return None
 
     def _small_is_full(self) -> bool:
         small, share = self._small, self.SMALL_SHARE
-        return len(small) * share > self._max_entries or small.bytes * share > self.max_bytes
+        return small.length * share > self._max_entries or small.bytes * share > self.max_bytes
 
-    def _leave_small(self) -> str | None:
-        key, size = self._small.pop()
-        if self._uses[key] > 1:
-            self._uses[key] = 0
-            self._main.push(key, size)
+    def _leave_small(self) -> T | None:
+        item = self._small.first
+        self._small.remove(item)
+        if self._unspent(item) > 1:
+            item.spent = item.uses
+            self._main.push(item)
             return None
-        del self._uses[key]
-        self._remember(key, size)
-        return key
+        self._ghost.remember(item.key, len(self))
+        return item
 
-    def _leave_main(self) -> str | None:
-        key, size = self._main.pop()
-        uses = self._uses[key]
-        if uses:
-            self._uses[key] = uses - 1
-            self._main.push(key, size)
+    def _leave_main(self) -> T | None:
+        item = self._main.first
+        unspent = self._unspent(item)
+        if unspent:
+            item.spent = item.uses - (unspent - 1)
+            self._main.move_to_end(item)
             return None
-        del self._uses[key]
-        return key
+        self._main.remove(item)
+        return item
 
-    def _remember(self, key: str, size: int) -> None:
-        ghost = self._ghost
-        ghost.push(key, size)
-        while len(ghost) > self._max_entries or ghost.bytes > self.max_bytes:
-            ghost.pop()
+    def _unspent(self, item: T) -> int:
+        return min(item.uses - item.spent, self.MOST_USES)
+
+
+class Ghost:
+    """Keys that left lately, by numbers: rarely have two keys the same, and then one is thought to have been here."""
+
+    __slots__ = ("_numbers",)
+
+    SLACK = 16  # of so many one is forgotten too early: a dict is slow to find its first key after deletions
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def remember(self, key: str, most: int) -> None:
+        """It leaves; of all that left at most `most` are to be remembered."""
+        numbers = self._numbers
+        numbers[hash(key)] = None
+        beyond = len(numbers) - most
+        if beyond > 0:
+            for number in list(islice(numbers, beyond + most // self.SLACK)):
+                del numbers[number]
+
+    def forget(self, key: str) -> bool:
+        """It comes back; whether it was known."""
+        return self._numbers.pop(hash(key), True) is None

@@ -1,8 +1,10 @@
 """The tier on disk: what is in it survives a restart, a kill and a bad block, and costs at most a miss."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import suppress
+from functools import partial
 from heapq import nlargest
 from itertools import islice
 from pathlib import Path
@@ -12,26 +14,30 @@ from proxy.entry import Entry, Select
 from proxy.errors import StoreError
 from proxy.policy.variants import as_variant
 from proxy.store import codec
-from proxy.store.codec import HEADER, BadRecord, Header
+from proxy.store.codec import BadRecord
 from proxy.store.eviction import Name, policy
-from proxy.store.file_body import AbsentBody, FileBody, SpoolBody
+from proxy.store.file_batches import Batches, Job, Waiting, settle
 from proxy.store.file_dir import Directory, Role
 from proxy.store.file_handle import BLOCK, Foreign, disk_size
 from proxy.store.file_index import BATCH, FileIndex, Record
+from proxy.store.file_kept import KeptFiles
+from proxy.store.file_read import read_head, read_whole
 from proxy.store.file_shared import SharedIndex, Tell
-from proxy.store.file_temp import TempFile
-from proxy.store.shelves import Shelves, hash_of
+from proxy.store.file_warm import Warm
+from proxy.store.file_write import write_in_parts, write_whole
+from proxy.store.shelves import Eviction, Shelves, hash_of
 
-WHOLE = 1024 * 1024  # bodies up to this are read at once and checked at every read
 SPOOL_SHARE = 4  # recordings under way may take a quarter of max_bytes beside it
 UNTOLD_SHARE = 64  # all workers may have written so much of max_bytes before they tell of it
-STRIPES = 64  # writers of one hash take turns; those of others hardly ever meet
+STRIPES = 512  # writers of one hash take turns; those of others hardly ever meet
 
 R = TypeVar("R")
+Read = Callable[[Directory, Record, Callable[[], None]], Entry | None]
 
 
 class FileStore:
-    """A Store on disk. `max_bytes` bounds what records take there, `max_object` a body; `clock` is the wall clock.
+    """A Store on disk. `max_bytes` bounds what records take there, `max_object` a body, `open_files` how many files are
+    `kept` open; `clock` is the wall clock.
 
     `open` first. `directory` is where recordings may spool to (`spool.open_spool`). One of several `workers` has the
     role of one, and a `tell`: their parent's Keeper (`file_keeper`) then accounts and evicts for them.
@@ -45,6 +51,7 @@ class FileStore:
         max_object: int,
         eviction: Name = "lru",
         variants: int = 32,
+        open_files: int = 1000,
         clock: Callable[[], float],
         role: Role = Role.ALONE,
         workers: int = 1,
@@ -54,7 +61,8 @@ class FileStore:
         self.damaged = 0
         self.index_task: asyncio.Task[None] | None = None
         # Of a worker it stays empty: what lies on disk is the truth there.
-        self._shelves: Shelves[Record] = Shelves(policy(eviction, max(1, max_bytes // BLOCK), max_bytes), variants)
+        leaving: Eviction[Record] = policy(eviction, max(1, max_bytes // BLOCK), max_bytes)
+        self._shelves: Shelves[Record] = Shelves(leaving, variants, Record.move)
         self._index: FileIndex | SharedIndex = FileIndex(self.directory, self._shelves)
         if tell is not None:
             self._index = SharedIndex(self.directory, tell, max_bytes // UNTOLD_SHARE // workers)
@@ -63,6 +71,9 @@ class FileStore:
         self._clock = clock
         self._stripes = [asyncio.Lock() for _ in range(STRIPES)]
         self._writes: set[asyncio.Task[Any]] = set()
+        self._waiting = Waiting()
+        self._batches = Batches(self.directory, self._start)
+        self.kept = KeptFiles(open_files, self._close_file)
 
     @property
     def entries(self) -> int:
@@ -99,10 +110,36 @@ class FileStore:
         chosen = await self._choose(live, select)
         return await self._fetch(chosen) if chosen else None
 
+    async def glance(self, hash: str, select: Select) -> Entry | None:
+        """As `get`, but it leaves no trace: nothing counts as used, is learnt or taken away."""
+        records = await self._index.look(hash)
+        heads = [(record, await self._seen(record, read_head)) for record in records]
+        variants = {as_variant(entry): record for record, entry in heads if entry is not None}
+        wanted = select(list(variants)) if variants else None
+        record = next((record for variant, record in variants.items() if variant.id == wanted), None)
+        return None if record is None else await self._seen(record, read_whole)
+
+    async def heads(self) -> AsyncIterator[Entry]:
+        """As `scan`, of what is known by now; it leaves no trace either."""
+        async for record in self._index.records():
+            if (entry := await self._seen(record, read_head)) is not None:
+                yield entry
+
+    def warm(self, trusted: Callable[[], bool]) -> Warm:
+        """What of it needs no thread, for as long as `trusted` says that the disk gives no trouble."""
+        return Warm(self.directory, self._index, self._clock, trusted, self.kept)
+
     async def put(self, entry: Entry) -> bool:
         """As the port says. A recording in this directory becomes the record without a copy; the caller still
-        closes `entry.body`. A write that has begun is finished, also when the caller is cancelled."""
-        return await asyncio.shield(self._start(self._put(entry)))
+        closes `entry.body`. A write that has begun is finished, also when the caller is cancelled. StoreError, too,
+        when as much waits to be written as may."""
+        self._waiting.add(entry.size)
+        try:
+            if entry.body.data is None or not self._wants(entry):
+                return await asyncio.shield(self._start(self._put(entry)))
+            return await self._put_small(entry, entry.key)
+        finally:
+            self._waiting.over(entry.size)
 
     async def delete(self, key: str) -> int:
         async with self._stripe(key):
@@ -115,7 +152,7 @@ class FileStore:
         if self.index_task is not None:
             await asyncio.wait({self.index_task})
         async for record in self._index.records():
-            entry = await self._load(record, self._read_head)
+            entry = await self._load(record, read_head)
             if entry is not None and entry.keep_until > self._clock():
                 yield entry
 
@@ -128,19 +165,23 @@ class FileStore:
         if self.index_task is not None and not self.index_task.done():
             self.index_task.cancel()
             await asyncio.wait({self.index_task})
+        self.kept.clear()
         while self._writes:
             await asyncio.wait(self._writes)
         self._index.close()
         await asyncio.to_thread(self.directory.release)
 
     async def sweep(self) -> int:
-        """Remove records past their `keep_until`, and temporary files that nobody is writing; how many records."""
+        """Remove records past their `keep_until`, and temporary files that nobody is writing; how many records. Note
+        which were used."""
+        self.kept.clear()  # whoever moved the directory away is noticed at the latest now
         now = self._clock()
         dead = [record for record in self._shelves if record.keep_until <= now]
         for record in dead:
             self._shelves.discard(record)
         await self._unlink(dead)
         await self.directory.run(self.directory.sweep_temps)
+        await self.directory.run(self.directory.note_used)
         return len(dead)
 
     # reading
@@ -153,28 +194,40 @@ class FileStore:
         entry.body.close()
         return None
 
+    async def _seen(self, record: Record, read: Read) -> Entry | None:
+        """As `_load`, but nothing is learnt, and what is bad stays where it is."""
+        try:
+            entry = await self.directory.run_open(lambda: read(self.directory, record, _unheeded), _drop)
+        except (BadRecord, Foreign):
+            return None
+        if entry is not None and entry.keep_until <= self._clock():
+            _drop(entry)
+            return None
+        return entry
+
     async def _choose(self, live: list[Record], select: Select) -> Record | None:
         for record in live:
             if record.variant is None:
-                await self._load(record, self._read_head)
+                await self._load(record, read_head)
         known = {record.variant: record for record in live if record.variant is not None}
         wanted = select(list(known)) if known else None
         return next((record for variant, record in known.items() if variant.id == wanted), None)
 
     async def _fetch(self, record: Record) -> Entry | None:
-        entry = await self._load(record, self._read_whole)
+        entry = await self._load(record, read_whole)
         if entry is None or entry.keep_until <= self._clock():
             _drop(entry)
             return None
         self._index.touch(record)
         return entry
 
-    async def _load(self, record: Record, read: Callable[[Record], Entry | None]) -> Entry | None:
+    async def _load(self, record: Record, read: Read) -> Entry | None:
         """What `read` finds; a record that is gone, damaged or foreign leaves the index."""
+        on_damage = partial(self._condemn, record)
         try:
-            entry = await self.directory.run_open(lambda: read(record), _drop)
+            entry = await self.directory.run_open(lambda: read(self.directory, record, on_damage), _drop)
         except (BadRecord, Foreign):
-            self._condemn(record)
+            on_damage()
             return None
         if entry is None:
             self._index.discard(record)
@@ -182,88 +235,79 @@ class FileStore:
         record.learn(entry)
         return entry
 
-    def _read_whole(self, record: Record) -> Entry | None:
-        """The one function that reads an answer from disk: a large body is left open, to be read in parts. Blocks."""
-        file = self.directory.open(record.key)
-        if file is None:
-            return None
-
-        def left_open(header: Header) -> FileBody:
-            return FileBody(self.directory, file, HEADER, header, record.proof, lambda: self._condemn(record))
-
-        try:
-            entry = codec.read(file, record.key, WHOLE, left_open)
-        except BaseException:
-            file.close()
-            raise
-        if entry.body.data is not None:
-            file.close()
-        return entry
-
-    def _read_head(self, record: Record) -> Entry | None:
-        """All but the body. Blocks."""
-        file = self.directory.open(record.key)
-        if file is None:
-            return None
-        try:
-            return codec.read(file, record.key, -1, lambda header: AbsentBody(header.body_size))
-        finally:
-            file.close()
-
     # writing
+
+    async def _put_small(self, entry: Entry, key: str) -> bool:
+        """In a batch with others. Its stripe is held until it is written, whether or not the caller waits for that."""
+        stripe = self._stripe(key)
+        await stripe.acquire()
+        try:
+            if await self._is_outdone(entry, key):
+                stripe.release()
+                return False
+            pieces = codec.framed(entry, entry.body.data or b"")
+            record = Record.of(entry, disk_size(sum(map(len, pieces))))
+            done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            write = partial(write_whole, self.directory, key, pieces, self._clock(), entry.keep_until)
+            self._batches.add(Job(write, partial(self._written, record, stripe, done), record.size))
+        except BaseException:
+            stripe.release()
+            raise
+        return await done
+
+    def _written(
+        self, record: Record, stripe: asyncio.Lock, done: "asyncio.Future[bool]", error: Exception | None
+    ) -> None:
+        left = self._index.add(record) if error is None else []
+        stripe.release()
+        if left:
+            self._start(self._make_room(left, done, record not in left))
+        else:
+            settle(done, True, error)
+
+    async def _make_room(self, left: list[Record], done: "asyncio.Future[bool]", took: bool) -> None:
+        error: StoreError | None = None
+        try:
+            await self._unlink(left)
+        except StoreError as caught:
+            error = caught
+        settle(done, took, error)
 
     async def _put(self, entry: Entry) -> bool:
         async with self._stripe(entry.key):
-            held = next((held for held in await self._index.shelf(entry.hash) if held.key == entry.key), None)
-            if held is not None and await self._is_newer(held, entry):
+            if await self._is_outdone(entry, entry.key):
                 return False
             if not self._wants(entry):
-                if held is not None:
-                    self._index.discard(held)
-                    await self.directory.run(self.directory.remove, entry.key)
+                await self._drop_under(entry)
                 return False
-            record = Record.of(entry, await self._write(entry))
+            record = Record.of(entry, await write_in_parts(self.directory, entry, self._clock()))
             left = self._index.add(record)
         await self._unlink(left)
         return record not in left
 
-    async def _is_newer(self, held: Record, entry: Entry) -> bool:
+    async def _held(self, hash: str, key: str) -> Record | None:
+        shelf = await self._index.shelf(hash)
+        return next((held for held in shelf if held.key == key), None) if shelf else None
+
+    async def _is_outdone(self, entry: Entry, key: str) -> bool:
+        """Whether what lies under its key is newer."""
+        held = await self._held(entry.hash, key)
+        if held is None:
+            return False
         if held.variant is None:
-            await self._load(held, self._read_head)
+            await self._load(held, read_head)
         return held.fence > entry.fence and held.keep_until > self._clock()
+
+    async def _drop_under(self, entry: Entry) -> None:
+        """It ends what it does not replace."""
+        held = await self._held(entry.hash, entry.key)
+        if held is not None:
+            self._index.discard(held)
+            await self.directory.run(self.directory.remove, held.key)
 
     def _wants(self, entry: Entry) -> bool:
         fits = entry.body.size <= self._max_object and disk_size(entry.size) <= self._max_bytes
         return fits and entry.keep_until > self._clock()
-
-    async def _write(self, entry: Entry) -> int:
-        """Bytes on disk of the record that now holds the entry."""
-        body = entry.body
-        if isinstance(body, SpoolBody) and body.temp.directory is self.directory and not body.temp.published:
-            return await self.directory.run(self._publish, body.temp, entry)
-        if body.data is not None:
-            return await self.directory.run(self._write_at_once, entry)
-        temp = await self.directory.run_open(lambda: TempFile(self.directory, HEADER), TempFile.discard)
-        try:
-            async for chunk in body.read():
-                await self.directory.run(temp.append, chunk)
-            if temp.size != body.size:
-                raise StoreError("a body is not as long as it says")
-            return await self.directory.run(self._publish, temp, entry)
-        finally:
-            self.directory.later(temp.discard)
-
-    def _write_at_once(self, entry: Entry) -> int:
-        temp = TempFile(self.directory, HEADER)
-        try:
-            temp.append(entry.body.data or b"")
-            return self._publish(temp, entry)
-        finally:
-            temp.discard()
-
-    def _publish(self, temp: TempFile, entry: Entry) -> int:
-        header, head = codec.frame(entry, temp.size, temp.sum)
-        return disk_size(temp.publish(entry.key, header, head, self._clock(), entry.keep_until))
 
     def _condemn(self, record: Record) -> None:
         """It is damaged or foreign: it leaves the index now, the disk as soon as may be."""
@@ -276,7 +320,7 @@ class FileStore:
         for record in records:
             async with self._stripe(record.key):
                 if self._shelves.find(record.key) is None:
-                    await self.directory.run(self.directory.remove, record.key)
+                    await self._batches.run(partial(self.directory.remove, record.key))
 
     def _clear_top(self, top: str) -> int:
         return sum(self.directory.remove(seen.key) for seen in self.directory.walk(top))
@@ -288,6 +332,9 @@ class FileStore:
             await self._index.build()
             await self._unlink(self._shelves.evict())
 
+    def _close_file(self, fd: int) -> None:
+        self._batches.add(Job(partial(os.close, fd), lambda error: None))
+
     def _stripe(self, key: str) -> asyncio.Lock:
         return self._stripes[hash(hash_of(key)) % STRIPES]
 
@@ -298,6 +345,10 @@ class FileStore:
         task.add_done_callback(self._writes.discard)
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return task
+
+
+def _unheeded() -> None:
+    """Damage that is left for a lookup to find."""
 
 
 def _drop(entry: Entry | None) -> None:

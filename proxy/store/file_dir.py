@@ -9,45 +9,38 @@
 
 No symbolic link is followed: one that stands where a file or folder of ours should be is foreign, and is taken away,
 not its target. A write ends with a rename and no fsync: after a power cut a record may be torn, and its checksums
-say so. All but `run`, `run_open` and `later` block, and belong into the worker threads that these three lead to.
+say so. All but `run`, `run_open` and `later` block, and belong into the worker threads that these three lead to;
+`path_of` and `cached` do not, and belong into the event loop.
 """
 
 import asyncio
 import errno
 import os
-import re
 import secrets
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from enum import Enum
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from proxy.errors import StoreError
+from proxy.store.file_cached import PageCache
 from proxy.store.file_claim import lives, lock, make_own
-from proxy.store.file_handle import Foreign, OpenFile, disk_errors, disk_size
+from proxy.store.file_handle import Foreign, OpenFile, disk_errors
+from proxy.store.file_listing import Seen, entries, folders, records
+from proxy.store.shelves import KEY
 
-_KEY = re.compile(r"[0-9a-f]{64}(\.[0-9a-f]{16})?")
-_FOLDER = re.compile(r"[0-9a-f]{1,2}")
+USED = 10_000  # records whose use is noted together
+_READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LATEST = 2**33  # file times stay below the year 2242, which every file system can hold
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class Seen(NamedTuple):
-    """A record as the file system shows it: bytes on disk, and from its times the last use and `keep_until`."""
-
-    key: str
-    size: int
-    used_at: float
-    keep_until: float
-    file: tuple[int, int] = (0, 0)  # its inode, and when that changed last (ns): another pair means another file
 
 
 class Role(Enum):
@@ -73,10 +66,14 @@ class Directory:
         self._sound: set[str] = set()  # folders seen to be folders, at most 4,096
         self._temps: set[str] = set()  # temporary files in use
         self._left: list[str] = []  # those that were there when we came
+        self._mode_kept = False  # the umask leaves files the mode that we give them
         self._role = role
         self._own = f"{os.getpid()}-{secrets.token_hex(3)}-"  # what names of our temporary files begin with
         self._numbers = count(1)
         self._pool = ThreadPoolExecutor(threads, "cachegate-file")
+        self._cache: PageCache | None = None  # None where the file system does not say at once what it has
+        self.notes = 0  # how often it was noted on disk what was used
+        self._used: list[bytes] = []  # paths of that, at most USED
 
     async def run(self, job: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do `job` in a worker thread; StoreError once the directory is released."""
@@ -110,20 +107,23 @@ class Directory:
                 tmp.unlink()
             make_own(tmp)
             self._sound.clear()
+            cache = PageCache()
+            self._cache = cache if cache.works(os.fsencode(self.root / "lock")) else None
         if self._role is not Role.WORKER:
             self._left = self._idle_temps(lambda name: False)
 
     def release(self) -> None:
         """Wait for the jobs under way, then let another gateway in; idempotent. Not to be called in a worker."""
+        self._cache = None
         self._pool.shutdown(wait=True)
+        self.note_used()
         self._unlock()
 
     def open(self, key: str) -> OpenFile | None:
         """The record's file for reading; None when there is none, Foreign when it is no plain file."""
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with disk_errors(f"{key}: open"):
             try:
-                fd = os.open(self._path(key), flags)
+                fd = os.open(self._path(key), _READING)
             except FileNotFoundError:
                 return None
             except OSError as error:
@@ -136,6 +136,38 @@ class Directory:
                 raise Foreign(f"{key}: not a plain file")
             return OpenFile(fd, status.st_size)
 
+    def path_of(self, key: str) -> bytes | None:
+        """Where the record of a key lies that is known to be one; None when its folder was not looked at yet."""
+        _, folder = self._folders_of(key)
+        return os.fsencode(f"{folder}/{key}") if self._cache is not None and folder in self._sound else None
+
+    def cached(self, path: bytes) -> memoryview | None:
+        """What lies at a path, where it is small and the kernel holds all of it; good until the next call."""
+        return None if self._cache is None else self._cache.read(path)
+
+    @property
+    def cache(self) -> PageCache | None:
+        """What reads that; None where nobody can say at once what the kernel holds."""
+        return self._cache
+
+    def used(self, path: bytes) -> None:
+        """What was `cached` was used; once for each of the `notes` is enough."""
+        if len(self._used) < USED:
+            self._used.append(path)
+
+    def note_used(self) -> None:
+        """Let the kernel note on disk what was used since the last time, as it does by itself for all else that is
+        read."""
+        self.notes += 1
+        used, self._used = self._used, []
+        for path in used:
+            with suppress(OSError):
+                fd = os.open(path, _READING)
+                try:
+                    os.pread(fd, 1, 0)
+                finally:
+                    os.close(fd)
+
     def remove(self, key: str) -> bool:
         """Unlink a record; False when there was none."""
         with disk_errors(f"{key}: remove"):
@@ -147,8 +179,8 @@ class Directory:
                 os.rmdir(self._path(key))  # noqa: PTH106
             return True
 
-    def create_temp(self) -> tuple[str, OpenFile]:
-        """(path, file) of a new temporary file. A directory that was deleted under us is made and locked anew."""
+    def create_temp(self) -> tuple[str, int]:
+        """(path, descriptor) of a new temporary file. A directory that was deleted under us is made and locked anew."""
         path = f"{self._tmp}/{self._own}{next(self._numbers)}"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._temps.add(path)
@@ -159,11 +191,18 @@ class Directory:
                 except FileNotFoundError:
                     self.claim()
                     fd = os.open(path, flags, 0o600)
-                os.fchmod(fd, 0o600)
-                return path, OpenFile(fd)
+                self._close_to_others(fd)
+                return path, fd
         except BaseException:
             self._temps.discard(path)
             raise
+
+    def _close_to_others(self, fd: int) -> None:
+        """Whatever the umask takes away; once it was seen to take nothing that we want, nobody looks again."""
+        if not self._mode_kept:
+            self._mode_kept = stat.S_IMODE(os.fstat(fd).st_mode) == 0o600
+            if not self._mode_kept:
+                os.fchmod(fd, 0o600)
 
     def drop_temp(self, path: str) -> None:
         """Remove a temporary file; errors leave it to the sweeper."""
@@ -193,17 +232,17 @@ class Directory:
                 folder = os.path.dirname(self._path(hash))  # noqa: PTH120
             except FileNotFoundError:
                 return []
-            return _records(folder, hash)
+            return records(folder, hash)
 
     def tops(self) -> list[str]:
         """The folders of the first level."""
         with disk_errors("list the cache directory"):
-            return [str(path) for path in _folders(self._root)]
+            return [str(path) for path in folders(self._root)]
 
     def walk(self, top: str) -> list[Seen]:
         """The records below one folder of the first level."""
         with disk_errors("list the cache directory"):
-            return [seen for folder in _folders(top) for seen in _records(folder)]
+            return [seen for folder in folders(top) for seen in records(folder)]
 
     def drop_left(self, most: int) -> int:
         """Remove that many of the temporary files that were there when we came; how many are still there."""
@@ -224,7 +263,7 @@ class Directory:
 
     def _idle_temps(self, spared: Callable[[str], bool]) -> list[str]:
         with disk_errors("list temporary files"):
-            found = _entries(self._tmp)
+            found = entries(self._tmp)
         return [entry.path for entry in found if entry.path not in self._temps and not spared(entry.name)]
 
     def _submit(self, job: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
@@ -240,7 +279,7 @@ class Directory:
 
     def _path(self, key: str) -> str:
         """Where a key's record lies; FileNotFoundError for what cannot be a key, or when its folder is not there."""
-        if not _KEY.fullmatch(key):
+        if not KEY.fullmatch(key):
             raise FileNotFoundError(errno.ENOENT, "not a key", key)
         top, folder = self._folders_of(key)
         if folder not in self._sound:
@@ -267,34 +306,6 @@ def _check_folder(path: str) -> None:
     if not stat.S_ISDIR(os.lstat(path).st_mode):
         os.unlink(path)  # noqa: PTH108
         raise FileNotFoundError(errno.ENOENT, "not a folder", path)
-
-
-def _folders(path: str) -> Iterator[str]:
-    for entry in _entries(path):
-        if _FOLDER.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
-            yield entry.path
-
-
-def _records(folder: str, prefix: str = "") -> list[Seen]:
-    found, names = [], list[str]()
-    with suppress(FileNotFoundError):
-        names = os.listdir(folder)  # noqa: PTH208
-    for name in names:
-        if name.startswith(prefix) and _KEY.fullmatch(name):
-            with suppress(FileNotFoundError):
-                status = os.lstat(f"{folder}/{name}")
-                if stat.S_ISREG(status.st_mode):
-                    file = status.st_ino, status.st_ctime_ns
-                    found.append(Seen(name, disk_size(status.st_size), status.st_atime, status.st_mtime, file))
-    return found
-
-
-def _entries(path: str) -> "list[os.DirEntry[str]]":
-    try:
-        with os.scandir(path) as entries:
-            return list(entries)
-    except FileNotFoundError:
-        return []
 
 
 def _file_time(seconds: float) -> float:

@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from proxy.entry import Entry, Variant
 from proxy.policy.variants import as_variant
 from proxy.store.file_body import Proof
-from proxy.store.file_dir import Directory, Seen
-from proxy.store.shelves import Shelves, hash_of
+from proxy.store.file_dir import Directory
+from proxy.store.file_kept import Kept
+from proxy.store.file_listing import Seen
+from proxy.store.shelves import Node, Shelves, hash_of
 
 BATCH = 500  # records that are taken in before the event loop gets its turn
 
 
 @dataclass(slots=True, eq=False)
-class Record:
+class Record(Node):
     """One file. `size` is what it takes on disk; `variant` is None until its head has been read once."""
 
     key: str
@@ -26,6 +28,12 @@ class Record:
     fence: int = 0
     proof: Proof = field(default_factory=Proof)
     file: tuple[int, int] = (0, 0)  # as in `Seen`
+    moves: int = 0  # how often something changed on its shelf
+    kept: Kept | None = None  # its file, where that is kept open
+
+    @property
+    def hash(self) -> str:
+        return hash_of(self.key)
 
     @classmethod
     def of(cls, entry: Entry, size: int) -> "Record":
@@ -36,6 +44,12 @@ class Record:
     @classmethod
     def seen(cls, seen: Seen) -> "Record":
         return cls(seen.key, seen.size, seen.used_at, seen.keep_until, file=seen.file)
+
+    def move(self) -> None:
+        """It goes from its shelf, or something beside it comes or goes."""
+        self.moves += 1
+        if self.kept is not None:
+            self.kept.end()
 
     def learn(self, entry: Entry) -> None:
         """Take over what its head says."""
@@ -67,7 +81,17 @@ class FileIndex:
                 self._known.add(hash)
                 for one in seen:
                     self.shelves.restore(Record.seen(one))
-        return self.shelves.by_hash.get(hash, ())
+        return self.shelves.of(hash)
+
+    async def look(self, hash: str) -> tuple[Record, ...]:
+        """As `shelf`; nothing is remembered of what the disk says."""
+        if self.complete or hash in self._known:
+            return self.shelves.of(hash)
+        return tuple(map(Record.seen, await self._directory.run(self._directory.variants, hash)))
+
+    def known(self, hash: str) -> Record | tuple[Record, ...] | None:
+        """The shelf of one hash, where it is known."""
+        return self.shelves.by_hash.get(hash, ()) if self.complete or hash in self._known else None
 
     def add(self, record: Record) -> list[Record]:
         """A file that was written; whose have to go for it."""
@@ -79,7 +103,7 @@ class FileIndex:
 
     def touch(self, record: Record) -> None:
         """It was read."""
-        if self.shelves.find(record.key) is record:
+        if hasattr(record, "queue"):  # else it has left
             self.shelves.touch(record)
 
     async def records(self) -> AsyncIterator[Record]:

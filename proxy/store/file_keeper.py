@@ -14,8 +14,9 @@ from pathlib import Path
 
 from proxy.store.eviction import Name
 from proxy.store.file import FileStore
-from proxy.store.file_dir import Role, Seen
+from proxy.store.file_dir import Role
 from proxy.store.file_index import BATCH, Record
+from proxy.store.file_listing import Seen
 from proxy.store.file_shared import Change, Changes
 
 TOPS = "0123456789abcdef"

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import NamedTuple
 
-from proxy.store.file_dir import Directory, Seen
+from proxy.store.file_dir import Directory
 from proxy.store.file_index import Record
+from proxy.store.file_listing import Seen
 
 REMEMBERED = 20_000  # records
 FLUSH = 0.25  # seconds that changes are gathered
@@ -67,6 +68,13 @@ class SharedIndex:
     async def shelf(self, hash: str) -> tuple[Record, ...]:
         """The records of one hash."""
         return tuple(self._record(seen) for seen in await self._directory.run(self._directory.variants, hash))
+
+    async def look(self, hash: str) -> tuple[Record, ...]:
+        """As `shelf`; nothing is remembered of what the disk says."""
+        return tuple(map(Record.seen, await self._directory.run(self._directory.variants, hash)))
+
+    def known(self, hash: str) -> None:
+        """Nothing is known without asking the disk."""
 
     def add(self, record: Record) -> list[Record]:
         """A file that was written; nobody has to go for it here."""

@@ -4,7 +4,7 @@ from zlib import crc32
 
 from proxy.errors import StoreError
 from proxy.store.file_dir import Directory
-from proxy.store.file_handle import disk_errors, write_all
+from proxy.store.file_handle import OpenFile, disk_errors, write_all
 
 STEP = 256 * 1024  # bytes that `seal` reads at once
 
@@ -22,7 +22,8 @@ class TempFile:
         self.size = 0
         self.sum = 0
         self._reserve = reserve
-        self._path, self._file = directory.create_temp()
+        self._path, fd = directory.create_temp()
+        self._file = OpenFile(fd)
 
     @property
     def published(self) -> bool:

@@ -2,46 +2,64 @@
 
 import math
 from collections.abc import AsyncIterator, Callable
+from typing import Protocol
 
-from proxy.entry import Entry, Select
+from proxy.entry import Entry, Select, Variant
 from proxy.policy.variants import as_variant
 from proxy.store.eviction import Name, policy
-from proxy.store.shelves import Shelves
+from proxy.store.shelves import Eviction, Node, Shelves
+
+HOLDS = 8  # of one slot; the oldest one ends for the next
 
 
-class Slot:
+class Hold(Protocol):
+    """Whoever takes a slot again and again without another look."""
+
+    def end(self) -> None:
+        """Another look may find something else now."""
+        ...
+
+
+class Slot(Node):
     """One stored entry and what is known of it here. Times are wall-clock seconds.
 
     `checked` is the journal head that it was last held against (-1: never), `ended_at` what came of that.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "checked",
-        "ended_at",
-        "entry",
-        "hits",
-        "last_access",
-        "stored_at",
-        "told",
-        "until",
-        "variant",
-    )
+    __slots__ = ("checked", "ended_at", "entry", "holds", "last_access", "told", "until")
 
-    def __init__(self, entry: Entry, now: float, until: float) -> None:
+    def __init__(self, entry: Entry, until: float) -> None:
         self.entry = entry
-        self.variant = as_variant(entry)
-        self.stored_at = now
-        self.last_access = now
+        self.last_access = entry.received_at  # nobody has asked for it since
         self.until = until
-        self.hits = 0
-        self.told = 0  # of them, that the other instances know of
+        self.told = 0  # of its uses, that the other instances know of
         self.checked = -1
         self.ended_at: float | None = None
+        self.holds: tuple[Hold, ...] = ()
+
+    @property
+    def variant(self) -> Variant:
+        """What choosing among variants asks of it."""
+        return as_variant(self.entry)
+
+    @property
+    def hits(self) -> int:
+        return self.uses
+
+    def end_holds(self) -> None:
+        """Another look may find something else from now on."""
+        if self.holds:
+            for hold in self.holds:
+                hold.end()
+            self.holds = ()
 
     @property
     def key(self) -> str:
         return self.entry.key
+
+    @property
+    def hash(self) -> str:
+        return self.entry.hash
 
     @property
     def size(self) -> int:
@@ -50,6 +68,20 @@ class Slot:
     @property
     def received_at(self) -> float:
         return self.entry.received_at
+
+
+class VariedSlot(Slot):
+    """A slot that has others beside it, as a rule: what they are chosen by is at hand."""
+
+    __slots__ = ("_variant",)
+
+    def __init__(self, entry: Entry, until: float) -> None:
+        super().__init__(entry, until)
+        self._variant = as_variant(entry)
+
+    @property
+    def variant(self) -> Variant:
+        return self._variant
 
 
 class MemoryStore:
@@ -70,10 +102,10 @@ class MemoryStore:
         variants: int = 32,
         clock: Callable[[], float],
     ) -> None:
-        leaving = policy(eviction, max_entries, max_bytes)
-        self._shelves: Shelves[Slot] = Shelves(leaving, variants)
+        leaving: Eviction[Slot] = policy(eviction, max_entries, max_bytes)
+        self._shelves = Shelves(leaving, variants, Slot.end_holds)
         self._by_hash = self._shelves.by_hash
-        self._used = leaving.touch
+        self._moves = None if leaving.only_counts else leaving.touch
         self._max_object = max_object
         self._ttl = math.inf if ttl is None else ttl
         self._clock = clock
@@ -100,6 +132,10 @@ class MemoryStore:
     def evictions(self) -> int:
         return self._shelves.evictions
 
+    def tell(self, left: Callable[[Slot], object]) -> None:
+        """`left` is called for what leaves from now on; what makes room only where somebody had asked for it."""
+        self._shelves.left = left
+
     def find(self, hash: str, select: Select) -> Slot | None:
         """The slot of the variant that `select` picks, counted as a hit; None is counted as a miss."""
         slot = self.look(hash, select)
@@ -112,18 +148,33 @@ class MemoryStore:
     def look(self, hash: str, select: Select) -> Slot | None:
         """As `find`, but nothing is counted until the slot is taken."""
         shelf = self._by_hash.get(hash)
-        return None if shelf is None else self._pick(shelf, select)
+        if shelf is None:
+            return None
+        if isinstance(shelf, tuple):
+            return self._pick(shelf, select)
+        if shelf.until <= self._clock():
+            return None
+        variant = shelf.variant
+        return shelf if select((variant,)) == variant.id else None
 
     def take(self, slot: Slot, now: float) -> None:
         """Count a hit."""
         self.hits += 1
-        slot.hits += 1
         slot.last_access = now
-        self._used(slot.entry.key)
+        if self._moves is None:  # on the hottest path a call less
+            slot.uses += 1
+        else:
+            self._moves(slot)
+
+    def hold(self, slot: Slot, hold: Hold) -> None:
+        """Let `hold` be ended when the slot leaves, another variant comes beside it, or its life is ended."""
+        if len(slot.holds) >= HOLDS:
+            slot.holds[0].end()
+        slot.holds = (*slot.holds[1 - HOLDS :], hold)
 
     def shelf(self, hash: str) -> tuple[Slot, ...] | None:
-        """All variants of a hash, dead ones too: another tuple whenever one of them is another."""
-        return self._by_hash.get(hash)
+        """All variants of a hash, dead ones too; None where there is none."""
+        return self._shelves.of(hash) or None
 
     def refuse(self, slot: Slot) -> None:
         """What `find` gave has turned out to be purged: it goes, and was a miss."""
@@ -147,7 +198,7 @@ class MemoryStore:
     def keep(self, entry: Entry) -> bool:
         """`put` without the await. What it has no room for ends the life of what it would have replaced."""
         now = self._clock()
-        held = self.peek(entry.key)
+        held = self.peek(entry.key) if entry.hash in self._by_hash else None
         if held is not None and held.entry.fence > entry.fence:
             return False
         data = entry.body.data
@@ -156,7 +207,7 @@ class MemoryStore:
             if held is not None:
                 self._shelves.discard(held)
             return False
-        slot = Slot(entry, now, until)
+        slot = VariedSlot(entry, until) if entry.vary else Slot(entry, until)
         return slot not in self._shelves.add(slot)
 
     def sweep(self, now: float) -> int:

@@ -1,15 +1,15 @@
 """The nearest tier held against the journal: what is found with no await, no lock, and nothing purged."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import is_not
-from typing import Protocol
-from weakref import ref
+from typing import Generic, Protocol, TypeVar
 
-from proxy.entry import Entry, Found, Select
+from proxy.entry import Entry, Found, Select, Variant
 from proxy.outcome import Tier
-from proxy.store.memory import MemoryStore, Slot
+from proxy.store.memory import Hold, MemoryStore, Slot
+
+Known = TypeVar("Known", covariant=True)
 
 
 class Standing(Protocol):
@@ -35,22 +35,43 @@ class Held:
     shelf: tuple[Slot, ...]  # among these variants it was chosen
 
     @property
-    def trace(self) -> "Trace":
-        return Trace(self.slot.entry.hash, ref(self.slot), tuple(map(ref, self.shelf)), self.found.ended_at)
+    def until(self) -> float:
+        """When it is over, in seconds of the wall clock."""
+        return self.slot.until
+
+    @property
+    def kept(self) -> bytes | None:
+        """Its content, as the tier holds it."""
+        return self.slot.entry.body.data
+
+    @property
+    def nominated(self) -> set[str]:
+        """The request fields by which it was chosen among its variants."""
+        return {name for slot in self.shelf for name, _ in slot.entry.vary}
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
-    """Where something was found, and among which; it keeps nothing in memory that the tier lets go."""
+class FarHeld(Generic[Known]):
+    """What a tier behind memory holds for a request, and by what that is known again there. Nothing is counted until
+    it is taken."""
 
-    hash: str
-    slot: "ref[Slot]"
-    shelf: tuple["ref[Slot]", ...]
-    ended_at: float | None
+    found: Found
+    slot: Known
+    variants: Sequence[Variant]  # among these it was chosen
 
-    def is_of(self, shelf: tuple[Slot, ...]) -> bool:
-        """Whether these are the variants among which it was found."""
-        return len(shelf) == len(self.shelf) and not any(map(is_not, shelf, [each() for each in self.shelf]))
+    @property
+    def until(self) -> float:
+        """When it is over, in seconds of the wall clock."""
+        return self.found.entry.keep_until
+
+    @property
+    def kept(self) -> None:
+        """Its content is read each time."""
+
+    @property
+    def nominated(self) -> set[str]:
+        """The request fields by which it was chosen among its variants."""
+        return {name for variant in self.variants for name, _ in variant.vary}
 
 
 class Near:
@@ -61,6 +82,7 @@ class Near:
         self, memory: MemoryStore, standing: Standing, clock: Callable[[], float], blind: Callable[[], bool] | None
     ) -> None:
         self._memory = memory
+        self._take = memory.take
         self._standing = standing
         self._clock = clock
         self._blind = blind
@@ -92,24 +114,27 @@ class Near:
         """Count it as a hit."""
         self._memory.take(held.slot, self._clock())
 
-    def again(self, trace: Trace, now: float) -> Entry | None:
-        """Take what was found before, if `look` with the same choice would find the same; `now` is the clock's."""
-        slot, shelf = trace.slot(), self._memory.shelf(trace.hash)
-        if slot is None or shelf is None or slot.until <= now or (self._blind is not None and self._blind()):
-            return None
-        if not (len(shelf) == 1 and shelf[0] is slot) and not trace.is_of(shelf):
-            return None
-        if slot.checked != self._standing.head and not self._stands(slot):
-            return None
-        if slot.ended_at != trace.ended_at:
-            return None
-        self._memory.take(slot, now)
-        return slot.entry
+    def hold(self, held: Held, hold: Hold) -> None:
+        """From now on `slot` may be taken again for the same choice, until `hold` is ended."""
+        self._memory.hold(held.slot, hold)
+
+    def again(self, slot: Slot, now: float) -> bool:
+        """Take what is held, unless the journal says something else of it by now; `now` is the clock's, and before
+        `slot.until`. While nothing was purged one integer is compared."""
+        if slot.checked != self._standing.head or self._blind is not None:
+            before = slot.ended_at
+            if (self._blind is not None and self._blind()) or not self._stands(slot) or slot.ended_at != before:
+                return False
+        self._take(slot, now)
+        return True
 
     def _stands(self, slot: Slot) -> bool:
         head = self._standing.head
         if slot.checked != head:
             checked = slot.checked if slot.ended_at is None else 0
-            slot.ended_at = self._standing.ended(slot.entry, max(checked, 0))
+            ended_at = self._standing.ended(slot.entry, max(checked, 0))
+            if ended_at != slot.ended_at:
+                slot.ended_at = ended_at
+                slot.end_holds()
             slot.checked = head
         return slot.ended_at != -math.inf

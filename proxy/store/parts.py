@@ -5,22 +5,21 @@ place (RFC 9111 3.4). When the last hole is filled it becomes a plain entry of t
 process, and nothing goes to Redis.
 """
 
-import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from proxy.entry import Body, Entry, Found, Select
 from proxy.errors import StoreError
 from proxy.outcome import Tier
-from proxy.policy.parts import Extents, Piece, same_representation
+from proxy.policy.parts import Piece, same_representation
 from proxy.policy.ranges import Part
 from proxy.policy.variants import as_variant
 from proxy.store.eviction import policy
 from proxy.store.file_dir import Directory
-from proxy.store.file_handle import BLOCK
-from proxy.store.sheet import FileSheet, MemorySheet, PartialBody, Sheet
+from proxy.store.parts_held import Held, InParts, Partly
+from proxy.store.sheet import FileSheet, MemorySheet, Sheet
 from proxy.store.shelves import Shelves, hash_of
 
 MOST = 256  # parts of one answer that do not touch: each takes a block on disk, however small it is
@@ -30,68 +29,6 @@ class Standing(Protocol):
     """What the journal says of entries: see `tiered.Standing`."""
 
     def ended(self, entry: Entry) -> float | None: ...
-
-
-class Held:
-    """One answer in parts. `entry` is that of the whole, as a 200, with a `PartialBody`."""
-
-    __slots__ = ("body", "entry", "lock", "sheet", "tier")
-
-    def __init__(self, entry: Entry, total: int, sheet: Sheet, tier: Tier) -> None:
-        self.sheet = sheet
-        self.tier = tier
-        self.lock = asyncio.Lock()  # what is on the sheet is never written again, so writers take turns
-        self.body = PartialBody(sheet, total, Extents(), [])
-        self.entry = replace(entry, body=self.body)
-
-    @property
-    def key(self) -> str:
-        return self.entry.key
-
-    @property
-    def received_at(self) -> float:
-        return self.entry.received_at
-
-    @property
-    def size(self) -> int:
-        """Bytes that it is counted for: in memory the whole sheet is taken, on disk what was written."""
-        if self.tier is Tier.MEMORY:
-            return self.entry.size
-        return self.body.extents.size + BLOCK * len(self.body.extents.parts)
-
-    def become(self, entry: Entry, extents: Extents) -> None:
-        """New fields, and perhaps more bytes."""
-        old, self.body = self.body, self.body.grown(extents)
-        self.entry = replace(entry, body=self.body)
-        old.close()
-
-
-@dataclass(frozen=True, slots=True)
-class Partly:
-    """What was held at one moment. The body in `found` is not the caller's: `share` it."""
-
-    held: Held
-    found: Found
-    extents: Extents
-
-    @property
-    def entry(self) -> Entry:
-        return self.found.entry
-
-    def taken(self) -> Found | None:
-        """To be sent: its body is the caller's to close. None when it has ended meanwhile."""
-        try:
-            return replace(self.found, entry=replace(self.entry, body=self.entry.body.share()))
-        except StoreError:
-            return None
-
-
-class InParts(NamedTuple):
-    """An answer that is held in parts, with the bytes of its content that are there."""
-
-    tier: Tier
-    entry: Entry
-    there: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,20 +74,32 @@ class Parts:
     def __len__(self) -> int:
         return sum(map(len, self._shelves.values()))
 
+    def __bool__(self) -> bool:
+        near, far = self._shelves.values()
+        return bool(near.by_hash or far.by_hash)
+
     def takes(self, total: int) -> bool:
         """Whether parts of an answer of so many bytes may be held."""
         return self._tier_for(total) is not None
 
     def find(self, hash: str, select: Select) -> Partly | None:
-        """What is held of the variant that `select` picks; no await, no lock."""
+        """What is held of the variant that `select` picks; no await, no lock. What nobody can want any more goes."""
+        for held in self._of(hash):
+            self._lives(held)
+        partly = self.look(hash, select)
+        if partly is not None:
+            self._shelves[partly.held.tier].touch(partly.held)
+        return partly
+
+    def look(self, hash: str, select: Select) -> Partly | None:
+        """As `find`, but it leaves no trace."""
         if self._blind():
             return None
-        live = {held.entry.variant: held for held in self._of(hash) if self._lives(held)}
+        live = {held.entry.variant: held for held in self._of(hash) if self._is_wanted(held)}
         wanted = select([as_variant(held.entry) for held in live.values()]) if live else None
         held = live.get(wanted) if wanted is not None else None
         if held is None:
             return None
-        self._shelves[held.tier].touch(held)
         return Partly(held, Found(held.entry, held.tier, self._standing.ended(held.entry)), held.body.extents)
 
     async def add(self, entry: Entry, piece: Piece, content: Body) -> bool:
@@ -192,6 +141,8 @@ class Parts:
 
     def outdate(self, key: str) -> None:
         """A whole answer lies under this key now."""
+        if not self:
+            return
         for held in self._of(hash_of(key)):
             if key in (held.key, held.entry.hash):
                 self.end(held)
@@ -233,7 +184,7 @@ class Parts:
         return [held for shelves in self._shelves.values() for held in shelves]
 
     def _of(self, hash: str) -> list[Held]:
-        return [held for shelves in self._shelves.values() for held in shelves.by_hash.get(hash, ())]
+        return [held for shelves in self._shelves.values() for held in shelves.of(hash)]
 
     def _tier_for(self, total: int) -> Tier | None:
         if total <= self._rooms[Tier.MEMORY].largest:
@@ -271,7 +222,10 @@ class Parts:
         return self._is_current(held)
 
     def _account(self, held: Held) -> None:
-        for other in self._shelves[held.tier].add(held):
+        shelves = self._shelves[held.tier]
+        shelves.discard(held)
+        held.measure()
+        for other in shelves.add(held):
             other.body.close()
 
     def _under(self, key: str) -> Held | None:
@@ -282,10 +236,13 @@ class Parts:
 
     def _lives(self, held: Held) -> bool:
         """Whether it may still be wanted; what may not be goes."""
-        if held.entry.keep_until > self._clock() and not self._gone(held.entry):
+        if self._is_wanted(held):
             return True
         self.end(held)
         return False
+
+    def _is_wanted(self, held: Held) -> bool:
+        return held.entry.keep_until > self._clock() and not self._gone(held.entry)
 
     def _gone(self, entry: Entry) -> bool:
         return self._standing.ended(entry) == -math.inf

@@ -11,9 +11,13 @@ from proxy.errors import StoreError
 from proxy.outcome import Tier
 from proxy.redis.budget import one_budget
 from proxy.store import Store
-from proxy.store.guarded import Sweeps
+from proxy.store.file_warm import Warm
+from proxy.store.guarded import Guarded, Sweeps
 from proxy.store.memory import MemoryStore, Slot
-from proxy.store.near import Held, Near, Standing
+from proxy.store.near import Near, Standing
+from proxy.store.near_file import NearFile
+from proxy.store.near_redis import NearRedis
+from proxy.store.redis_again import RedisAgain
 from proxy.store.shelves import hash_of
 
 MAX_PROMOTIONS = 64  # under way at once; beyond that an entry stays where it is until it is asked for again
@@ -36,7 +40,9 @@ class Tiered:
 
     `clock` is the wall clock; `spawn` runs a coroutine in the background. The caller of `far` closes the body of what
     it gets. `blind`, where there is one: while it says so, purges may have come that are not known here, and nothing
-    is found.
+    is found. `warm`, where there is one, is asked before the file tier. `nearest` is memory, `nearest_file` the file
+    tier where it comes next, for those who do not wait; `nearest_redis` is Redis where it comes first, for those who
+    had an answer before.
     """
 
     def __init__(
@@ -48,15 +54,22 @@ class Tiered:
         clock: Callable[[], float],
         spawn: Spawn,
         blind: Callable[[], bool] | None = None,
+        warm: Warm | None = None,
+        again: RedisAgain | None = None,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._memory = memory
-        self.nearest = None if memory is None else Near(memory, standing, clock, blind)
-        self._far = tuple(far)
         self._standing = standing
+        self._blind = blind
+        self.nearest = None if memory is None else Near(memory, standing, clock, blind)
+        next_is_file = warm is not None and blind is None and [tier for tier, _ in far] == [Tier.FILE]
+        self.nearest_file = NearFile(warm, standing, self._taken_at_once) if warm is not None and next_is_file else None
+        next_is_redis = memory is None and bool(far) and far[0][0] is Tier.REDIS
+        self.nearest_redis = None if again is None or not next_is_redis else self._near_redis(again, far[0][1])
+        self._warm = warm
+        self._far = tuple(far)
         self._clock = clock
         self._spawn = spawn
-        self._blind = blind
         self._timer = timer
         self._lookups = {tier: Lookups() for tier, _ in self._far}
         self._promoting: dict[str, Entry] = {}  # by key; taken out by whatever makes the promotion outdated
@@ -66,6 +79,11 @@ class Tiered:
         """Those there are, nearest first."""
         near = (Tier.MEMORY,) if self._memory is not None else ()
         return near + tuple(tier for tier, _ in self._far)
+
+    @property
+    def deep(self) -> bool:
+        """Whether more than memory has to be asked, or asked about."""
+        return bool(self._far) or self._blind is not None
 
     @property
     def blind(self) -> bool:
@@ -86,15 +104,6 @@ class Tiered:
         """What memory holds; no await, no lock."""
         return self.nearest.find(hash, select) if self.nearest is not None else None
 
-    def look(self, hash: str, select: Select) -> Held | None:
-        """As `near`, but it leaves no trace."""
-        return self.nearest.look(hash, select) if self.nearest is not None else None
-
-    def take(self, held: Held) -> None:
-        """Count what was looked at as a hit."""
-        assert self.nearest is not None
-        self.nearest.take(held)
-
     async def far(self, hash: str, select: Select, spent: dict[Tier, float]) -> Found | None:
         """The first good entry of the far tiers, or what has come into memory meanwhile. It is brought into memory at
         once and into the far tiers before its own behind the client's back, with what is left of its life. `spent`
@@ -103,7 +112,7 @@ class Tiered:
             return None
         for number, (tier, store) in enumerate(self._far):
             began = self._timer()
-            entry = await store.get(hash, select)
+            entry = self._at_hand(tier, hash, select) or await store.get(hash, select)
             spent[tier] = self._timer() - began
             if entry is None:
                 self._lookups[tier].misses += 1
@@ -120,7 +129,35 @@ class Tiered:
             self._lookups[tier].hits += 1
             self._promote(entry, self._far[:number])
             return Found(entry, tier, ended_at)
-        return self._since(hash, select)
+        return self._since(hash, select) if self._far else None
+
+    def _at_hand(self, tier: Tier, hash: str, select: Select) -> Entry | None:
+        """What nobody has to wait for."""
+        if self._warm is None or tier is not Tier.FILE or (sight := self._warm.look(hash, select)) is None:
+            return None
+        self._warm.take(sight.mark)
+        return sight.entry
+
+    def _near_redis(self, again: RedisAgain, store: Store) -> NearRedis:
+        return NearRedis(
+            again,
+            self._standing,
+            trusted=lambda: not isinstance(store, Guarded) or store.reads_well,
+            blind=lambda: self.blind,
+            taken=self._taken_again,
+        )
+
+    def _taken_again(self) -> None:
+        """A hit in Redis of somebody who had it before."""
+        self._lookups[Tier.REDIS].hits += 1
+
+    def _taken_at_once(self, entry: Entry | None) -> None:
+        """A hit in the file tier of somebody who asked memory before; the entry where it was read out anew."""
+        self._lookups[Tier.FILE].hits += 1
+        if self._memory is not None:
+            self._memory.misses += 1
+        if entry is not None:
+            self._promote(entry, ())
 
     def _since(self, hash: str, select: Select) -> Found | None:
         """What memory holds by now: a far tier that hangs is waited for longer than another's fetch takes, and who
@@ -142,14 +179,22 @@ class Tiered:
         took = set()
         if self._memory is not None and self._memory.keep(entry):
             took.add(Tier.MEMORY)
+        if not self._far:
+            return frozenset(took)
         with one_budget(PUT):  # whoever asked for it has spent his own
             for tier, store in self._far:
                 if await store.put(entry):
                     took.add(tier)
         if self.gone(entry):
-            await self.delete(entry.key)
+            if not self._replaced(entry):
+                await self.delete(entry.key)
             return frozenset()
         return frozenset(took)
+
+    def _replaced(self, entry: Entry) -> bool:
+        """Whether something newer than it was stored meanwhile, which takes its place in all tiers."""
+        held = self._memory.peek(entry.key) if self._memory is not None else None
+        return held is not None and held.entry.fence > entry.fence and not self.gone(held.entry)
 
     async def delete(self, key: str) -> dict[Tier, int]:
         """Forget a key in every tier; how many entries went from each."""
@@ -209,8 +254,9 @@ class Tiered:
 
     def _outdate(self, key: str) -> None:
         """What is being promoted under this key (`<h>`: all its variants) must not win over what happens now."""
-        for other in [other for other in self._promoting if key in (other, hash_of(other))]:
-            del self._promoting[other]
+        if self._promoting:
+            for other in [other for other in self._promoting if key in (other, hash_of(other))]:
+                del self._promoting[other]
 
     def _promote(self, entry: Entry, nearer: Sequence[tuple[Tier, Store]]) -> None:
         """A body that is not in memory stays where it is: no nearer tier wants one so large."""

@@ -8,7 +8,7 @@ from zlib import crc32
 
 import orjson
 
-from proxy.entry import BytesBody, Entry, KeyParts
+from proxy.entry import BytesBody, Entry, KeyParts, Scope
 from proxy.errors import StoreError
 from proxy.message import Fields
 from proxy.redis.keys import Names
@@ -18,7 +18,7 @@ from proxy.store.redis_record import described, framed, opened, seal, variant_of
 from tests.fuzz.target import Feed, Target
 
 MOST = 1 << 20
-_PARTS = KeyParts("up", "", "http", "GET", "site.example", "/a", "b=1", selected=(("accept", "x"),))
+_PARTS = KeyParts(Scope("up", "", "http", "GET", "site.example"), "/a", "b=1", selected=(("accept", "x"),))
 ENTRY = Entry(
     hash=_PARTS.digest(),
     parts=_PARTS,
@@ -104,7 +104,8 @@ def _of_any_head(body: bytes, head: bytes) -> None:
     start = struct.pack(">6sHQQII", codec.MAGIC, codec.VERSION, 7, len(body), len(head), crc32(body))
     record = start + struct.pack(">I", crc32(head, crc32(start))) + body + head
     try:
-        key = KeyParts(*orjson.loads(head)["key"][:8]).digest()
+        words = orjson.loads(head)["key"]
+        key = KeyParts(Scope(*words[:5]), *words[5:8]).digest()
     except (ValueError, TypeError, LookupError, AttributeError):
         key = ENTRY.key
     for name in (key, ENTRY.key):

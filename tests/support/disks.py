@@ -6,8 +6,10 @@ with small_disk(tmp_path / "cache") as disk:        # a file system of 1 MiB
 with read_only(tmp_path / "cache"): ...             # for whoever comes by this path
 with hanging_disk(tmp_path / "cache") as hang:      # a file system of 16 MiB ...
     with hang(): ...                                # ... on which every write stands still until the block ends
+with cold_disk(tmp_path / "cache", tmp_path / "a"): # one that holds what lies in a folder, and that nobody has read
 """
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -15,6 +17,8 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+
+from proxy.store.file_cached import PageCache
 
 _PATIENCE = 30.0  # seconds that one of the system's tools may take
 
@@ -56,14 +60,27 @@ def read_only(place: Path) -> Iterator[None]:
 @contextmanager
 def hanging_disk(place: Path) -> Iterator[Callable[[], AbstractContextManager[None]]]:
     """A file system of 16 MiB at `place`, and what makes it hang."""
+    with _image(place):
+        yield lambda: _frozen(place)
+
+
+@contextmanager
+def cold_disk(place: Path, content: Path) -> Iterator[None]:
+    """A file system at `place` with the files of a folder, of which the kernel holds nothing in memory yet."""
+    with _image(place, "-d", str(content)):
+        yield
+
+
+@contextmanager
+def _image(place: Path, *options: str) -> Iterator[None]:
     place.mkdir()
     image = place.with_suffix(".img")
     with image.open("wb") as file:
         file.truncate(16 << 20)
-    _do("mkfs.ext4", "-q", "-F", str(image))
+    _do("mkfs.ext4", "-q", "-F", *options, str(image))
     _do("mount", "-o", "loop", str(image), str(place))
     try:
-        yield lambda: _frozen(place)
+        yield
     finally:
         _unmount(place)
         image.unlink()
@@ -77,6 +94,12 @@ def _frozen(place: Path) -> Iterator[None]:
         yield
     finally:
         _do("fsfreeze", "--unfreeze", str(place))
+
+
+def needs_page_cache(root: Path) -> None:
+    """Skip where the file system of a cache directory does not say at once what the kernel holds of it."""
+    if not PageCache().works(os.fsencode(root / "lock")):
+        pytest.skip(f"nobody says at once what the kernel holds of {root}")
 
 
 def _do(*command: str) -> None:

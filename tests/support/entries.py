@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from proxy.entry import NOWHERE, Body, BytesBody, Entry, KeyParts, Pairs, Position, Select, Variant
+from proxy.entry import NOWHERE, Body, BytesBody, Entry, KeyParts, Pairs, Position, Scope, Select, Variant
 from proxy.errors import StoreError
 from proxy.message import Fields
 from proxy.policy.variants import as_variant
@@ -13,9 +13,8 @@ from proxy.policy.variants import as_variant
 NOW = 1_700_000_000.0
 
 
-def key_parts(path: str = "/a", **changes: object) -> KeyParts:
-    plain = KeyParts("http://origin:80", "", "http", "GET", "example.com", path)
-    return replace(plain, **changes)  # type: ignore[arg-type]
+def key_parts(path: str = "/a") -> KeyParts:
+    return KeyParts(Scope("http://origin:80", "", "http", "GET", "example.com"), path)
 
 
 def entry(
@@ -141,11 +140,7 @@ counts = st.integers(min_value=0, max_value=2**62)
 fields = st.lists(st.tuples(header_bytes, header_bytes), max_size=6).map(Fields)
 parts = st.builds(
     KeyParts,
-    upstream=latin,
-    namespace=latin,
-    scheme=st.sampled_from(["http", "https"]),
-    method=st.sampled_from(["GET", "POST"]),
-    host=latin,
+    scope=st.builds(Scope, latin, latin, st.sampled_from(["http", "https"]), st.sampled_from(["GET", "POST"]), latin),
     path=latin,
     query=st.none() | latin,
     body=latin,
