@@ -432,3 +432,21 @@ def test_never_more_than_its_share(steps: list[tuple[bool, int]], share: float) 
         else:
             budget.call(now)
             calls.append(now)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("x.sg"), st.sampled_from([0.0, 0.5, 3.0, 10.0])), max_size=40))
+def test_a_glance_says_what_asking_would_and_changes_nothing(told: list[tuple[str, float]]) -> None:
+    changes: list[Change] = []
+    it, other = breaker(changes, consecutive=2), breaker(consecutive=2)
+    now = 0.0
+    for outcome, seconds in told:
+        now += seconds
+        before = list(changes)
+        glances = {it.glance(now) for _ in range(3)}
+        assert changes == before
+        assert glances == {(other.state(now), other.withheld(now))}
+        for each in (it, other):
+            if outcome != "g" and each.withheld(now) is None:
+                run(each, outcome, now)
+        assert it.state(now) is other.state(now)

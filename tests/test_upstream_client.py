@@ -162,6 +162,27 @@ async def test_the_answer_is_what_came(origin: Origin, client: OriginClient) -> 
     assert await read(answer) == b"\x1f\x8bno"
 
 
+async def test_what_came_whole_with_its_head_is_at_hand_until_it_is_read(origin: Origin, client: OriginClient) -> None:
+    rest = asyncio.Event()
+
+    async def later(request: Recorded, reader: Reader, writer: Writer) -> None:
+        await rest.wait()
+        writer.write(b"lf")
+
+    origin.script("/whole", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole")
+    origin.script("/half", b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha", later)
+    answer = await client.fetch(get("/whole"))
+    assert answer.at_hand == b"whole"
+    assert await read(answer) == b"whole"
+    assert answer.at_hand is None
+    answer = await client.fetch(get("/half"))
+    assert answer.at_hand is None
+    rest.set()
+    assert await read(answer) == b"half"
+    assert answer.at_hand is None
+    assert (await client.fetch(get("/nothing", method="HEAD"))).at_hand == b""
+
+
 async def test_cookies_are_not_kept_and_redirects_not_followed(origin: Origin, client: OriginClient) -> None:
     origin.answer("/", 302, [("Location", "/b"), ("Set-Cookie", "id=1; Path=/")])
     for _ in range(2):
@@ -283,6 +304,20 @@ async def test_idle_connections_are_ended_after_a_while(origin: Origin) -> None:
     await origin.until(lambda: origin.open == 0)
     await read(await client.fetch(get("/")))
     assert origin.connections == 2
+    await client.close()
+
+
+async def test_each_idle_connection_has_a_time_of_its_own(origin: Origin) -> None:
+    client = OriginClient(origin.url, keep_alive=0.2)
+    gate = origin.hold("/b")
+    later = asyncio.ensure_future(client.fetch(get("/b")))
+    await origin.arrived("/b")
+    await read(await client.fetch(get("/a")))
+    await asyncio.sleep(0.1)  # the first one's time is half over
+    gate.release()
+    await read(await later)
+    assert origin.connections == 2
+    await origin.until(lambda: origin.open == 0)
     await client.close()
 
 

@@ -282,7 +282,7 @@ class Wire(asyncio.Transport):
 
 async def replayed(pieces: list[bytes], *, ended: bool) -> tuple[bytes, Stage | None, Framing | None]:
     """What a connection makes of these reads."""
-    connection = Connection()
+    connection = Connection(asyncio.get_running_loop())
     connection.connection_made(Wire())
     connection.begin("GET", b"")
     for piece in pieces:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from math import ceil
 
 from proxy.errors import WITHHELD, CachegateError, Fault, UpstreamError
+from proxy.observe.figures import ServiceGlance
 from proxy.upstream.breaker import SOON, Breaker
 from proxy.upstream.bulkhead import Bulkhead
 from proxy.upstream.fellows import NOBODY, Fellows
@@ -46,9 +47,19 @@ class Admission:
     def preflight(self) -> None:
         """UpstreamError(BREAKER_OPEN) where no call would be let through now. (An error that is raised from a variable
         is in a circle with its frame; one that is raised for each refused request had better not be.)"""
-        seconds = self.breaker.withheld(self.monotonic())
-        if seconds is not None:
+        if not self.breaker.calm and (seconds := self.breaker.withheld(self.monotonic())) is not None:
             raise _refusal(seconds)
+
+    def glance(self) -> ServiceGlance:
+        """How it stands, for whoever calls nobody: nothing changes for being asked about."""
+        state, seconds = self.breaker.glance(self.monotonic())
+        return ServiceGlance(state.value, seconds, self.bulkhead.inside, self.bulkhead.waiting)
+
+    def at_once(self, compartment: Compartment | None) -> "Stay | None":
+        """As `enter`, where there is nothing to wait for; None: ask there."""
+        if compartment is None and self.breaker.calm and self.bulkhead.take():
+            return Stay(self, self.breaker.permit, None)
+        return None
 
     async def enter(self, compartment: Compartment | None) -> "Stay":
         """Wait for a place; UpstreamError(BREAKER_OPEN or BUSY) when there is none."""
@@ -160,8 +171,9 @@ class Stay:
 
     def _end(self) -> None:
         self.give_back()
-        self._admission.leave_own(self._own)
-        self._own = None
+        if self._own is not None:
+            self._admission.leave_own(self._own)
+            self._own = None
 
     def _succeeded(self) -> None:
         if self._tells():

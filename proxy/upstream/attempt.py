@@ -1,7 +1,6 @@
 """One try at an answer: how far it got when it failed, and how long it may take."""
 
-import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
 from math import inf
@@ -45,12 +44,13 @@ USUAL = Timeouts()
 
 
 class Patience:
-    """What is left, and what was spent, of the time that one exchange may wait for the origin."""
+    """What is left, and what was spent, of the time that one exchange may wait for the origin. `time` is the loop's."""
 
-    __slots__ = ("_left", "spent", "timeouts")
+    __slots__ = ("_left", "_time", "spent", "timeouts")
 
-    def __init__(self, timeouts: Timeouts) -> None:
+    def __init__(self, timeouts: Timeouts, time: Callable[[], float]) -> None:
         self.timeouts = timeouts
+        self._time = time
         self.spent = 0.0  # seconds
         self._left = timeouts.total or inf
 
@@ -58,18 +58,17 @@ class Patience:
         """For streams, which end when they like."""
         self._left = inf
 
-    async def wait(self, awaited: Awaitable[T], limit: float, fault: Fault, stage: Stage) -> T:
-        """The awaited result; AttemptFailed after `limit` seconds of silence, or when the total is used up."""
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+    async def wait(self, ask: Callable[[float], Awaitable[T]], limit: float, fault: Fault, stage: Stage) -> T:
+        """What is asked for, until a time of the loop's clock that `ask` is told and keeps; AttemptFailed after `limit`
+        seconds of silence, or when the total is used up."""
+        began = self._time()
         silence = self._left > limit
         try:
-            async with asyncio.timeout(min(limit, max(self._left, 0.0))):
-                return await awaited
+            return await ask(began + (limit if silence else max(self._left, 0.0)))
         except TimeoutError:
             text = f"was silent for {limit:g} s" if silence else f"took longer than {self.timeouts.total:g} s"
             raise AttemptFailed(fault, f"the upstream {text}", stage) from None
         finally:
-            took = loop.time() - began
+            took = self._time() - began
             self.spent += took
             self._left -= took

@@ -79,7 +79,7 @@ class Breaker:
         self._on_change = on_change
         self._chance = chance
         self._state = State.CLOSED
-        self._permit = 0
+        self.permit = 0  # of a call that begins now, while it is calm
         self._calls = Window(thresholds.window)
         self._failures = Window(thresholds.window)
         self._slow = Window(thresholds.window)
@@ -88,11 +88,27 @@ class Breaker:
         self._openings = 0  # in a row
         self._until = 0.0  # OPEN: when the first probe may be made; HALF_OPEN: when one more may, whatever became of it
 
+    @property
+    def calm(self) -> bool:
+        """Whether every call is let through."""
+        return self._state is State.CLOSED
+
     def state(self, now: float) -> State:
         if self._state is State.OPEN and now >= self._until:
             self._until = -inf
             self._become(Change(State.HALF_OPEN, "the next call is the probe"))
         return self._state
+
+    def glance(self, now: float) -> tuple[State, float | None]:
+        """The state, and what `withheld` says; unlike there, nothing changes for being asked about."""
+        waits = now < self._until
+        match self._state:
+            case State.CLOSED:
+                return State.CLOSED, None
+            case State.OPEN:
+                return (State.OPEN, self._until - now) if waits else (State.HALF_OPEN, None)
+            case State.HALF_OPEN:
+                return State.HALF_OPEN, SOON if waits else None
 
     def cause(self, now: float) -> Cause | None:
         """What opened it; None while it is closed."""
@@ -106,10 +122,8 @@ class Breaker:
         """Seconds after which a call may be let through; None when one would be now."""
         if self._state is State.CLOSED:
             return None
-        state = self.state(now)
-        if now >= self._until:
-            return None
-        return self._until - now if state is State.OPEN else SOON
+        self.state(now)
+        return self.glance(now)[1]
 
     def admit(self, now: float) -> int | None:
         """The permit of a call that begins now, None when it is withheld. What becomes of it is told once, to
@@ -117,20 +131,20 @@ class Breaker:
         if self.withheld(now) is not None:
             return None
         if self._state is State.HALF_OPEN:
-            self._permit += 1
+            self.permit += 1
             self._until = now + self.thresholds.probe
-        return self._permit
+        return self.permit
 
     def holds(self, permit: int) -> bool:
         """Whether what becomes of this call still counts."""
-        return permit == self._permit
+        return permit == self.permit
 
     def probes(self, permit: int) -> bool:
         """Whether this call is the probe."""
-        return self._state is State.HALF_OPEN and permit == self._permit
+        return self._state is State.HALF_OPEN and permit == self.permit
 
     def succeeded(self, permit: int, now: float, *, slow: bool = False) -> None:
-        if permit != self._permit:
+        if permit != self.permit:
             return
         if self._state is State.HALF_OPEN:
             if slow:
@@ -146,7 +160,7 @@ class Breaker:
 
     def failed(self, permit: int, now: float, cause: str, *, slow: bool = False) -> None:
         """`cause` is a word for the log."""
-        if permit != self._permit:
+        if permit != self.permit:
             return
         if self._state is State.HALF_OPEN:
             self._open(now, f"the probe failed ({cause})", self._cause)
@@ -177,13 +191,13 @@ class Breaker:
     def left(self, permit: int) -> None:
         """The call ended for reasons that are not the service's, a client that left say: another one may probe."""
         if self.probes(permit):
-            self._permit += 1
+            self.permit += 1
             self._until = -inf
 
     def elsewhere(self, permit: int, now: float) -> None:
         """Another worker probes: this call does not, and no other here for a moment."""
         if self.probes(permit):
-            self._permit += 1
+            self.permit += 1
             self._until = now + SOON
 
     def learn(self, change: Change, now: float) -> None:
@@ -223,4 +237,4 @@ class Breaker:
 
     def _enter(self, state: State) -> None:
         self._state = state
-        self._permit += 1
+        self.permit += 1

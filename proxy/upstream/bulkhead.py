@@ -26,6 +26,11 @@ class Bulkhead:
     def waiting(self) -> int:
         return len(self._waiting)
 
+    @property
+    def spare(self) -> bool:
+        """Whether there is room for who is in no hurry: nobody waits, and a quarter of the places is left to others."""
+        return not self._waiting and self._inside * 4 < self._limit * 3
+
     def resize(self, limit: int) -> None:
         """Let another bound hold; who is inside already stays."""
         self._limit = limit
@@ -33,10 +38,15 @@ class Bulkhead:
             self._inside += 1
             self.leave()
 
+    def take(self) -> bool:
+        """Take a place where one is free and nobody waits for it."""
+        free = self._inside < self._limit and not self._waiting
+        self._inside += free
+        return free
+
     async def enter(self) -> None:
         """Take a place, which `leave` gives back; UpstreamError(BUSY) when the queue is full or too slow."""
-        if self._inside < self._limit and not self._waiting:
-            self._inside += 1
+        if self.take():
             return
         if len(self._waiting) >= self._queue:
             raise UpstreamError(Fault.BUSY, f"too many requests wait for {self._name}", retry_after=1)

@@ -11,8 +11,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from urllib.parse import urlsplit
 
+from proxy.alarm import Alarm
 from proxy.errors import ConfigError, Fault, Problem, UpstreamError
 from proxy.message import Pair
 from proxy.upstream.attempt import USUAL, AttemptFailed, Patience, Stage, Timeouts
@@ -80,70 +82,71 @@ class OriginClient:
         self._wall = wall
         self._monotonic = monotonic
         self._dialer = Dialer(self.authority.host, self.authority.port, context, timeouts.connect, monotonic)
-        self._idle: dict[Connection, tuple[float, asyncio.TimerHandle]] = {}  # since when; the youngest is the last
+        # Since when, and until when by the loop's clock; the youngest is the last.
+        self._idle: dict[Connection, tuple[float, float]] = {}
+        self._expiry = Alarm(self._expire)
         self._busy: set[Connection] = set()
         self._dialing = 0
         self._closed = False
 
     async def fetch(
-        self, call: Call, on_informational: Informational | None = None, *, fresh: bool = False
+        self,
+        call: Call,
+        on_informational: Informational | None = None,
+        *,
+        fresh: bool = False,
+        upgrade: tuple[Pair, ...] = (),
     ) -> StreamedAnswer:
-        """One attempt; `fresh`: on a new connection. AttemptFailed says how far it got."""
-        answer = await self._attempt(call, (), on_informational, fresh=fresh)
-        if answer.head.status == 101:
+        """One attempt; `fresh`: on a new connection. AttemptFailed says how far it got. `upgrade`: the fields that ask
+        for one; with status 101 its connection is the caller's until the answer is closed."""
+        message = request_head(call, self.authority.text, upgrade)
+        if self._closed or self.in_use >= self._max:
+            raise self._refusal()
+        connection = None if fresh else self._kept(self._keep_alive if resendable(call) else YOUNG)
+        if connection is None:
+            connection = await self._dial()
+        self._busy.add(connection)
+        try:
+            answer = await ask(
+                connection, call, message, Patience(self.timeouts, connection.loop.time), self._wall, on_informational
+            )
+        except BaseException:
+            self._busy.discard(connection)
+            raise
+        answer.when_ended(partial(self._release, connection, not misreadable(call)))
+        answer.settle()
+        if answer.head.status == 101 and not upgrade:
             await answer.close()
             raise AttemptFailed(Fault.FRAMING, "the upstream switched protocols without being asked", Stage.ANSWER)
         return answer
-
-    async def upgrade(self, call: Call, extra: tuple[Pair, ...]) -> StreamedAnswer:
-        """One attempt with the fields `extra` that ask for an upgrade; with status 101 its connection is the
-        caller's until the answer is closed."""
-        return await self._attempt(call, extra, None, fresh=True)
 
     @property
     def in_use(self) -> int:
         """Connections that are opened or used just now."""
         return len(self._busy) + self._dialing
 
-    async def _attempt(
-        self, call: Call, extra: tuple[Pair, ...], on_informational: Informational | None, *, fresh: bool
-    ) -> StreamedAnswer:
-        message = request_head(call, self.authority.text, extra)
-        connection = await self._connection(self._keep_alive if resendable(call) else YOUNG, fresh=fresh)
-        try:
-            answer = await ask(connection, call, message, Patience(self.timeouts), self._wall, on_informational)
-        except BaseException:
-            self._busy.discard(connection)
-            raise
-        answer.when_ended(partial(self._release, connection, not misreadable(call)))
-        answer.settle()
-        return answer
+    def _refusal(self) -> UpstreamError:
+        text = "the upstream client is closed" if self._closed else f"all {self._max} connections are in use"
+        return UpstreamError(Fault.BUSY, text, retry_after=1)
 
-    async def _connection(self, max_idle: float, *, fresh: bool) -> Connection:
-        if self._closed or self.in_use >= self._max:
-            text = "the upstream client is closed" if self._closed else f"all {self._max} connections are in use"
-            raise UpstreamError(Fault.BUSY, text, retry_after=1)
-        connection = None if fresh else self._kept(max_idle)
-        if connection is None:
-            self._dialing += 1
-            try:
-                connection = await self._dialer.dial()
-            finally:
-                self._dialing -= 1
-        self._busy.add(connection)
-        return connection
+    async def _dial(self) -> Connection:
+        self._dialing += 1
+        try:
+            return await self._dialer.dial()
+        finally:
+            self._dialing -= 1
 
     def _kept(self, max_idle: float) -> Connection | None:
         """The connection that was used last, if it is still there and was not idle for too long."""
         while self._idle:
-            connection, (since, expiry) = self._idle.popitem()
-            if connection.alive and self._monotonic() - since > max_idle:
-                self._idle[connection] = (since, expiry)
+            connection, (since, until) = self._idle.popitem()
+            if not connection.quiet:
+                connection.end()
+            elif self._monotonic() - since > max_idle:
+                self._idle[connection] = since, until
                 return None
-            expiry.cancel()
-            if connection.quiet:
+            else:
                 return connection
-            connection.end()
         return None
 
     def _release(self, connection: Connection, again: bool, failure: UpstreamError | None) -> None:
@@ -153,19 +156,26 @@ class OriginClient:
             connection.end()
             return
         connection.park()
-        expiry = asyncio.get_running_loop().call_later(self._keep_alive, self._expire, connection)
-        self._idle[connection] = (self._monotonic(), expiry)
+        until = connection.loop.time() + self._keep_alive
+        if not self._idle:
+            self._expiry.set(until)
+        self._idle[connection] = self._monotonic(), until
 
-    def _expire(self, connection: Connection) -> None:
-        del self._idle[connection]
-        connection.end()
+    def _expire(self) -> None:
+        """End those that nobody has used for too long."""
+        now = asyncio.get_running_loop().time()
+        late = [connection for connection, (_, until) in self._idle.items() if until <= now]
+        for connection in late:
+            del self._idle[connection]
+            connection.end()
+        self._expiry.set(min((until for _, until in self._idle.values()), default=inf))
 
     async def close(self) -> None:
         """End every connection, those in use too; idempotent."""
         self._closed = True
         self._dialer.close()
-        for connection, (_, expiry) in self._idle.items():
-            expiry.cancel()
+        self._expiry.stop()
+        for connection in self._idle:
             connection.end()
         for connection in tuple(self._busy):
             connection.abort()

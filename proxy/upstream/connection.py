@@ -15,12 +15,15 @@ import re
 import select
 import ssl
 from collections import deque
+from math import inf
 from typing import cast
 
 import httptools
 
+from proxy.alarm import Alarm
 from proxy.errors import Fault, UpstreamError
-from proxy.message import Fields, Framing, Head, Pair
+from proxy.message import Fields, Framing, Head
+from proxy.names import order_of
 from proxy.upstream.attempt import AttemptFailed, Stage
 from proxy.upstream.wire import framing
 
@@ -36,12 +39,15 @@ _PHRASE = re.compile(rb"[\t -~\x80-\xff]*")  # RFC 9112 4: HTAB, SP, VCHAR and o
 class Connection(asyncio.Protocol):
     """States: idle (no parser) -> `begin` -> head(s) -> body -> done -> idle again; or `upgraded` for good."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = None
         self._lost = False
         self._writable: asyncio.Future[None] | None = None  # waited for while the socket takes no more
         self._wake: asyncio.Future[None] | None = None  # waited for while nothing has come
+        self._alarm = Alarm(self._late)
+        self._poll: select.poll | None = None  # looks into the socket
         self._reading = True
         self._uses = 0
         self.upgraded = False
@@ -49,9 +55,9 @@ class Connection(asyncio.Protocol):
 
     def _clear(self, method: str) -> None:
         self._method = method
-        self._fields: list[Pair] = []
+        self._names: list[bytes] = []
+        self._values: list[bytes] = []
         self._phrase = b""
-        self._head_size = 0
         self._heads: deque[Head] = deque()
         self._framing: Framing | None = None  # None until the final head is known
         self._keep_alive = False
@@ -78,7 +84,8 @@ class Connection(asyncio.Protocol):
 
     @property
     def alive(self) -> bool:
-        return not self._lost and self._transport is not None and not self._transport.is_closing()
+        transport = self._transport
+        return not self._lost and transport is not None and not transport.is_closing()
 
     @property
     def quiet(self) -> bool:
@@ -86,9 +93,10 @@ class Connection(asyncio.Protocol):
         be taken for the answer to what is asked next (RFC 9112 9.2)."""
         if not self.alive or self._transport is None:
             return False
-        poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket"), select.POLLIN)
-        return not poll.poll(0)
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self._transport.get_extra_info("socket"), select.POLLIN)
+        return not self._poll.poll(0)
 
     @property
     def reusable(self) -> bool:
@@ -97,8 +105,9 @@ class Connection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send; without effect once the connection is gone, which `head` and `body` then tell."""
-        if self._transport is not None and self.alive:
-            self._transport.write(data)
+        transport = self._transport
+        if transport is not None and not self._lost and not transport.is_closing():
+            transport.write(data)
 
     async def drain(self) -> None:
         """Wait until the socket takes more, or is gone."""
@@ -110,11 +119,13 @@ class Connection(asyncio.Protocol):
         """Whether `head` would return or raise at once."""
         return bool(self._heads) or self.failure is not None
 
-    async def head(self) -> Head:
-        """The next head, an interim one (1xx) or the final one; AttemptFailed when none can come."""
+    async def head(self, due: float = inf) -> Head:
+        """The next head, an interim one (1xx) or the final one; AttemptFailed when none can come, TimeoutError when
+        none has come at the time `due` of the loop's clock."""
         while not self._heads:
-            self._raise_failure()
-            await self.event()
+            if self.failure is not None:
+                raise self.failure
+            await self.event(due)
         return self._heads.popleft()
 
     def take(self) -> bytes:
@@ -125,24 +136,26 @@ class Connection(asyncio.Protocol):
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
         self._buffered = 0
-        self._resume()
+        if not self._reading:
+            self._resume()
         return data
 
-    async def body(self) -> bytes:
-        """More of the body; b"" at its end; AttemptFailed when the end is not proven."""
+    async def body(self, due: float = inf) -> bytes:
+        """More of the body; b"" at its end; AttemptFailed when the end is not proven, TimeoutError as for `head`."""
         while True:
             if data := self.take():
                 return data
-            self._raise_failure()
+            if self.failure is not None:
+                raise self.failure
             if self.done:
                 return b""
-            await self.event()
+            await self.event(due)
 
     def end(self) -> None:
         """End the connection in good order: what was written is still sent, within a grace."""
         if self._transport is not None and self.alive:
             self._transport.close()
-            asyncio.get_running_loop().call_later(CLOSE_GRACE, self._transport.abort)
+            self.loop.call_later(CLOSE_GRACE, self._transport.abort)
 
     def abort(self) -> None:
         """End the connection at once."""
@@ -152,12 +165,15 @@ class Connection(asyncio.Protocol):
     def park(self) -> None:
         """Become idle: whatever comes from now on, even the beginning of something well-formed, ends the connection."""
         self._parser = None
-        self._resume()
+        if not self._reading:
+            self._resume()
 
-    async def event(self) -> None:
-        """Wait until anything has come or the connection is gone; for one waiter at a time."""
-        self._wake = asyncio.get_running_loop().create_future()
-        await self._wake
+    def event(self, due: float = inf) -> asyncio.Future[None]:
+        """Done once anything has come or the connection is gone; for one waiter at a time. TimeoutError once it is
+        `due`."""
+        self._wake = wake = self.loop.create_future()
+        self._alarm.set(due)
+        return wake
 
     # what asyncio tells
 
@@ -187,9 +203,8 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError as e:
             self._refuse(f"the upstream's answer is malformed: {str(e)[:120]}")
         beside = self._heard - self._content_size
-        if (self._overhead > HEAD or beside > HEAD + BESIDE_EACH * self._content_size) and not (
-            self.done or self.upgraded
-        ):
+        too_much = self._overhead > HEAD or beside > HEAD + BESIDE_EACH * self._content_size
+        if (too_much or len(self._names) > FIELDS) and not (self.done or self.upgraded):
             self._too_large()
         if self._spoiled or self.failure is not None:
             self.abort()
@@ -210,6 +225,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._lost = True
+        self._alarm.stop()
         self._end_of_input(error)
         self.resume_writing()
         self._notify()
@@ -228,7 +244,7 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         if self._writable is None:
-            self._writable = asyncio.get_running_loop().create_future()
+            self._writable = self.loop.create_future()
 
     def resume_writing(self) -> None:
         if self._writable is not None:
@@ -241,27 +257,26 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         if self._framing is not None:
             self._spoiled = True
-        self._fields, self._phrase, self._head_size = [], b"", 0
+        self._names, self._values, self._phrase = [], [], b""
 
     def on_status(self, phrase: bytes) -> None:
         self._phrase += phrase
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._framing is not None:
-            return  # a trailer: not kept, not passed on (RFC 9110 6.5.1)
-        self._head_size += len(name) + len(value)
-        if self._head_size > HEAD or len(self._fields) >= FIELDS:
-            self._too_large()
-        else:
-            self._fields.append((name, value.rstrip(b" \t")))  # RFC 9110 5.5: trailing whitespace is not the value's
+        if self._framing is None:  # else a trailer: not kept, not passed on (RFC 9110 6.5.1)
+            self._names.append(name)
+            self._values.append(value)
 
     def on_headers_complete(self) -> None:
         parser = self._parser
         if parser is None or self._framing is not None or self.failure is not None:
             return
-        status, fields = parser.get_status_code(), Fields(self._fields)
+        values = [value.rstrip(b" \t") for value in self._values]  # RFC 9110 5.5: what trails is not the value's
+        status, fields = parser.get_status_code(), Fields.laid(order_of(tuple(self._names)), tuple(values))
         phrase = self._phrase.decode("latin-1")
-        if status < 100:
+        if len(values) > FIELDS or (self._heard > HEAD and fields.size > HEAD):
+            self._too_large()
+        elif status < 100:
             self._refuse(f"the upstream's answer has the status {status}")
         elif not _PHRASE.fullmatch(self._phrase):
             self._refuse("the upstream's answer has a control character in its reason phrase")
@@ -310,15 +325,16 @@ class Connection(asyncio.Protocol):
     # waiting
 
     def _resume(self) -> None:
-        if not self._reading and self._transport is not None:
+        if self._transport is not None:
             self._reading = True
             if not self._lost:
                 self._transport.resume_reading()
 
-    def _raise_failure(self) -> None:
-        if self.failure is not None:
-            raise self.failure
+    def _late(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_exception(TimeoutError())
 
     def _notify(self) -> None:
+        self._alarm.clear()
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)

@@ -70,7 +70,9 @@ class Dialer:
         name = self._host if self._tls is not None else None
         loop = asyncio.get_running_loop()
         try:
-            _, connection = await loop.create_connection(Connection, sock=sock, ssl=self._tls, server_hostname=name)
+            _, connection = await loop.create_connection(
+                lambda: Connection(loop), sock=sock, ssl=self._tls, server_hostname=name
+            )
         except ConnectionError as e:
             if self._tls is None:
                 raise

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from functools import lru_cache
 
 from proxy.errors import ClientGone, Fault, UpstreamError
 from proxy.message import Head, Upload
@@ -13,6 +13,11 @@ from proxy.upstream.protocol import Call, Informational
 
 # Their end is nobody's promise, so no total time binds them; the silence between bytes still does.
 STREAMS = ("text/event-stream", "application/x-ndjson", "multipart/x-mixed-replace")
+
+
+@lru_cache(maxsize=512)
+def _streams(content_type: str) -> bool:
+    return content_type.partition(";")[0].strip().lower() in STREAMS
 
 
 Sender = asyncio.Task[None]
@@ -37,15 +42,22 @@ async def ask(
     connection.begin(call.method, message)
     try:
         if call.body is not None:
-            sender = asyncio.get_running_loop().create_task(_upload(connection, call.body, patience.timeouts.read))
-        head = await _final_head(connection, sender, patience, on_informational)
+            sender = connection.loop.create_task(_upload(connection, call.body, patience.timeouts.read))
+        while True:
+            if sender is not None:
+                await _sent(connection, sender)
+            limit = patience.timeouts.first_byte
+            head = await patience.wait(connection.head, limit, Fault.FIRST_BYTE_TIMEOUT, Stage.SENT)
+            if head.status >= 200 or head.status == 101:
+                break
+            if on_informational is not None:
+                on_informational(head)
     except BaseException:
         connection.abort()
         if sender is not None:
             await _stop(sender)
         raise
-    head = replace(head, requested_at=requested_at, received_at=clock())
-    return StreamedAnswer(head, connection, sender, patience)
+    return StreamedAnswer(head.at(requested_at, clock()), connection, sender, patience)
 
 
 async def _upload(connection: Connection, body: Upload, stall: float) -> None:
@@ -73,29 +85,17 @@ async def _upload(connection: Connection, body: Upload, stall: float) -> None:
         connection.write(b"0\r\n\r\n")
 
 
-async def _final_head(
-    connection: Connection, sender: Sender | None, patience: Patience, on_informational: Informational | None
-) -> Head:
-    limit = patience.timeouts.first_byte
-    while True:
-        while sender is not None and not connection.heard and not sender.done():
-            await _sent_or_heard(connection, sender)
-        if sender is not None and sender.done() and not connection.heard:
-            sender.result()
-        head = await patience.wait(connection.head(), limit, Fault.FIRST_BYTE_TIMEOUT, Stage.SENT)
-        if head.status >= 200 or head.status == 101:
-            return head
-        if on_informational is not None:
-            on_informational(head)
-
-
-async def _sent_or_heard(connection: Connection, sender: Sender) -> None:
-    """The first-byte time begins when the upload has ended; the origin may answer earlier."""
-    heard = asyncio.ensure_future(connection.event())
-    try:
-        await asyncio.wait({sender, heard}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        heard.cancel()
+async def _sent(connection: Connection, sender: Sender) -> None:
+    """The first-byte time begins when the upload has ended; the origin may answer earlier. What broke the upload off is
+    raised here."""
+    while not connection.heard and not sender.done():
+        heard = connection.event()
+        try:
+            await asyncio.wait({sender, heard}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            heard.cancel()
+    if sender.done() and not connection.heard:
+        sender.result()
 
 
 async def _stop(sender: Sender) -> None:
@@ -114,8 +114,8 @@ class StreamedAnswer:
         "_failure",
         "_on_end",
         "_patience",
-        "_rest",
         "_sender",
+        "at_hand",
         "connection",
         "endless",
         "head",
@@ -129,13 +129,12 @@ class StreamedAnswer:
         self._sender = sender
         self._patience = patience
         self.waited = patience.spent  # seconds from the request's last byte to the whole head
-        self._rest = b""  # of a body that had come whole with its head
+        self.at_hand: bytes | None = None  # a body that had come whole with its head
         self._ended = False
         self.whole = False  # all of it had come when it was over, read or not
         self._failure: UpstreamError | None = None
         self._on_end: list[OnEnd] = []
-        media = (head.fields.get("content-type") or "").partition(";")[0].strip().lower()
-        self.endless = media in STREAMS
+        self.endless = _streams(head.fields.get("content-type") or "")
         if self.endless:
             patience.lift_total()
         if sender is not None:
@@ -148,7 +147,7 @@ class StreamedAnswer:
     def settle(self) -> None:
         """Give the connection back at once when the whole answer is here already."""
         if self.connection.done and (self._sender is None or self._sender.done()):
-            self._rest = self.connection.take()
+            self.at_hand = self.connection.take()
             self._end(None)
 
     def when_ended(self, act: OnEnd) -> None:
@@ -162,7 +161,7 @@ class StreamedAnswer:
         return self
 
     async def __anext__(self) -> bytes:
-        chunk, self._rest = self._rest, b""
+        chunk, self.at_hand = self.at_hand or b"", None
         if not self._ended:
             chunk = self.connection.take() or await self._more()
         if chunk:
@@ -174,7 +173,7 @@ class StreamedAnswer:
     async def _more(self) -> bytes:
         read = self._patience.timeouts.read
         try:
-            chunk = await self._patience.wait(self.connection.body(), read, Fault.READ_TIMEOUT, Stage.ANSWER)
+            chunk = await self._patience.wait(self.connection.body, read, Fault.READ_TIMEOUT, Stage.ANSWER)
         except UpstreamError as e:
             self._end(e)
             raise

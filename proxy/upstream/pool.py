@@ -2,13 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from proxy.errors import Fault, UpstreamError
-from proxy.observe.figures import ReplicaFigures, ServiceFigures
+from proxy.observe.figures import ReplicaFigures, ServiceFigures, ServiceGlance
 from proxy.upstream.admission import Admission, Stay
 from proxy.upstream.attempt import AttemptFailed, Stage
 from proxy.upstream.breaker import Change
@@ -70,11 +69,20 @@ class ReplicaPool:
         return self.counts.in_flight > 0
 
     @property
+    def spare(self) -> bool:
+        """As the port says."""
+        return self._admission.bulkhead.spare
+
+    @property
     def figures(self) -> ServiceFigures:
         """How it stands now; a replica that is alone, and not looked after, is the service itself."""
         now, breaker = self._monotonic(), self._admission.breaker
         told = self.states() if len(self.replicas) > 1 or self._health is not None else ()
         return ServiceFigures(breaker.state(now).value, breaker.cause(now) or "", told)
+
+    def glance(self) -> ServiceGlance:
+        """How it stands; unlike `figures` and `preflight` it changes nothing and counts nothing."""
+        return self._admission.glance()
 
     def preflight(self) -> None:
         """As the port says: the breaker is open."""
@@ -93,30 +101,30 @@ class ReplicaPool:
         if self._health is not None:
             self._health.start()
 
-    async def fetch(self, call: Call, on_informational: Informational | None = None) -> Answer:
+    def fetch(self, call: Call, on_informational: Informational | None = None) -> Coroutine[Any, Any, Answer]:
         """As the port says. Followed by another attempt, `retries` times at most, only where `_again` allows it."""
 
-        async def attempt(replica: Replica, fresh: bool) -> StreamedAnswer:
-            return await replica.client.fetch(call, on_informational, fresh=fresh)
+        def attempt(replica: Replica, fresh: bool) -> Awaitable[StreamedAnswer]:
+            return replica.client.fetch(call, on_informational, fresh=fresh)
 
-        return await self._counted(call, attempt)
+        return self._counted(call, attempt)
 
-    async def connect(self, call: Call) -> Link | Answer:
+    def connect(self, call: Call) -> Coroutine[Any, Any, Link | Answer]:
         """A websocket to one of the replicas, or the answer of the one that declined."""
 
-        async def attempt(replica: Replica, fresh: bool) -> StreamedAnswer | WebSocketLink:
-            return await open_link(replica.client, call)
+        def attempt(replica: Replica, fresh: bool) -> Awaitable[StreamedAnswer | WebSocketLink]:
+            return open_link(replica.client, call)
 
-        return await self._counted(call, attempt)
+        return self._counted(call, attempt)
 
     async def _counted(self, call: Call, attempt: Callable[[Replica, bool], Awaitable[R]]) -> R:
-        counts = self.counts
+        counts, admission = self.counts, self._admission
         counts.requests += 1
         counts.in_flight += 1
         try:
-            stay = await self._admission.enter(call.compartment)
+            stay = admission.at_once(call.compartment) or await admission.enter(call.compartment)
             try:
-                result = await self._attempts(call, attempt, stay)
+                replica, result = await self._attempts(call, attempt, stay)
             except BaseException as e:
                 stay.unanswered(e)
                 raise
@@ -125,10 +133,10 @@ class ReplicaPool:
             if isinstance(e, UpstreamError):
                 self._failed(e)
             raise
-        self._follow(result, stay)
+        self._follow(replica, result, stay)
         return result
 
-    def _follow(self, result: StreamedAnswer | WebSocketLink, stay: Stay) -> None:
+    def _follow(self, replica: Replica, result: StreamedAnswer | WebSocketLink, stay: Stay) -> None:
         """Keep its place until the answer is over, and learn what became of it."""
         answer = result if isinstance(result, StreamedAnswer) else None
         endless = answer is None or answer.endless
@@ -138,8 +146,10 @@ class ReplicaPool:
 
         def over(failure: UpstreamError | None) -> None:
             self.counts.in_flight -= 1
+            replica.in_flight -= 1
             stay.over(failure, whole=answer is not None and answer.whole)
             if failure is not None:
+                replica.errors += 1
                 self._failed(failure)
 
         result.when_ended(over)
@@ -148,41 +158,34 @@ class ReplicaPool:
         self.counts.errors += 1
         self.counts.faults[failure.fault] = self.counts.faults.get(failure.fault, 0) + 1
 
-    async def _attempts(self, call: Call, attempt: Callable[[Replica, bool], Awaitable[R]], stay: Stay) -> R:
+    async def _attempts(
+        self, call: Call, attempt: Callable[[Replica, bool], Awaitable[R]], stay: Stay
+    ) -> tuple[Replica, R]:
+        """The answer, and whose it is; that replica is busy with it."""
         self._budget.call(self._monotonic())
         tried: list[Replica] = []
         fresh = False
         while True:
             replica = self._balance.choose(self._monotonic(), tried)
             tried.append(replica)
+            replica.requests += 1
+            replica.in_flight += 1
             try:
-                return await self._on(replica, partial(attempt, replica, fresh))
-            except AttemptFailed as e:
+                result = await attempt(replica, fresh)
+            except BaseException as e:
+                replica.in_flight -= 1
+                if not isinstance(e, AttemptFailed):
+                    raise
+                replica.errors += 1
+                if e.stage is Stage.CONNECT:
+                    replica.unreachable(self._monotonic())
                 if len(tried) > self._retries or not stay.may_repeat() or not self._again(e, call, tried):
                     raise
                 self.counts.retries += 1
                 fresh = True
-
-    async def _on(self, replica: Replica, attempt: Callable[[], Awaitable[R]]) -> R:
-        replica.requests += 1
-        replica.in_flight += 1
-        try:
-            result = await attempt()
-        except BaseException as e:
-            replica.in_flight -= 1
-            if isinstance(e, AttemptFailed):
-                replica.errors += 1
-                if e.stage is Stage.CONNECT:
-                    replica.unreachable(self._monotonic())
-            raise
-        replica.reached()
-
-        def over(failure: UpstreamError | None) -> None:
-            replica.in_flight -= 1
-            replica.errors += failure is not None
-
-        result.when_ended(over)
-        return result
+            else:
+                replica.reached()
+                return replica, result
 
     def _again(self, failure: AttemptFailed, call: Call, tried: Sequence[Replica]) -> bool:
         """Never after a byte of an answer, never after a timeout of one that was sent (RFC 9110 9.2.2). What may have

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
+from proxy.fixed import fixed
 from proxy.message import Fields, Head, Upload
 
 
@@ -15,7 +16,7 @@ class Compartment:
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
+@fixed
 class Call:
     """One request to the origin. `target` is sent as it is (origin-form, ASCII); `fields` hold no Host, no framing.
 
@@ -37,6 +38,11 @@ class Answer(Protocol):
 
     @property
     def head(self) -> Head: ...
+
+    @property
+    def at_hand(self) -> bytes | None:
+        """All of its content, where it came with the head, its end is proven, and nothing of it was read."""
+        ...
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 

@@ -49,6 +49,8 @@ class Balance:
 
     def choose(self, now: float, tried: Collection[Replica] = ()) -> Replica:
         """One that was not tried yet, where there is such."""
+        if len(self._replicas) == 1:
+            return self._replicas[0]
         untried = [replica for replica in self._replicas if replica not in tried] or self._replicas
         able = [replica for replica in untried if replica.can_take(now)]
         if not able:

@@ -2,20 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from proxy.entry import Pairs
-from proxy.errors import Fault, UpstreamError
+from proxy.errors import CachegateError, Fault, UpstreamError
 from proxy.message import Request
-from proxy.observe.figures import ServiceFigures
+from proxy.observe.figures import ServiceFigures, ServiceGlance
 from proxy.policy.conditional import for_the_origin
 from proxy.policy.forwarding import leaves_base, outgoing, upstream_target
 from proxy.policy.vary import negotiates, preferred_coding
 from proxy.rules import Rule
+from proxy.upstream.admission import TROUBLE
 from proxy.upstream.fellows import News
 from proxy.upstream.protocol import Answer, Call, Compartment, Connector, Informational, Link, Upstream
+
+R = TypeVar("R")
 
 RETIRING = 0.5  # seconds between two looks at services that are being replaced
 
@@ -29,8 +32,17 @@ class Service(Upstream, Connector, Protocol):
         ...
 
     @property
+    def spare(self) -> bool:
+        """Whether a call that is in no hurry takes nobody's place now."""
+        ...
+
+    @property
     def figures(self) -> ServiceFigures:
         """How it stands now."""
+        ...
+
+    def glance(self) -> ServiceGlance:
+        """How it stands, where nothing may change for being asked about."""
         ...
 
     def start(self) -> None:
@@ -43,11 +55,14 @@ class Service(Upstream, Connector, Protocol):
 
 
 class Watch(Protocol):
-    """Hears of every call: when it begins, and when its head has come or it failed, after how many seconds."""
+    """Hears of every call: when it begins, and when its head has come or it failed, after how many seconds. A head
+    that a breaker takes for a failure is one. `left`: who asked has not waited for it."""
 
     def began(self) -> None: ...
 
     def ended(self, fault: Fault | None, seconds: float) -> None: ...
+
+    def left(self, seconds: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,38 +104,58 @@ class Routes:
     def preflight(self, rule: Rule) -> None:
         """UpstreamError where a call would be refused at once, so that nothing need be prepared for one."""
         try:
-            self._refuse_when_full()
-            self.by_name[rule.upstream].service.preflight()
+            if self._full():
+                raise _too_full()
+            self._route(rule).service.preflight()
         except UpstreamError as error:
             self._watch.began()
             self._watch.ended(error.fault, 0.0)
             raise
 
+    def glance(self, rule: Rule) -> tuple[ServiceGlance, Fault | None]:
+        """How the rule's service stands, and why a call would be refused at once; nothing is counted."""
+        now = self.by_name[rule.upstream].service.glance()
+        if self._full():
+            return now, Fault.OVER_MEMORY
+        return now, Fault.BREAKER_OPEN if now.withheld is not None else None
+
+    def target(self, rule: Rule, target: str) -> str:
+        """What the rule's service is asked for where we are asked for `target`."""
+        route = self.by_name[rule.upstream]
+        return upstream_target(route.base_path, route.strip_prefix, target)
+
+    def spare(self, rule: Rule) -> bool:
+        """Whether a call for this rule that is in no hurry takes nobody's place now."""
+        return self.by_name[rule.upstream].service.spare
+
     def leaves_base(self, request: Request, rule: Rule) -> bool:
         """Whether the request could get at the origin what lies outside of the part that its service is (`base_path`,
         `strip_prefix`)."""
-        route = self.by_name[rule.upstream]
+        route = self.by_name.get(rule.upstream)
+        if route is None or (not route.base_path and not route.strip_prefix):
+            return False
         return leaves_base(route.base_path, route.strip_prefix, request.target)
 
-    async def send(self, request: Request, rule: Rule, target: str | None = None) -> Answer:
+    def send(self, request: Request, rule: Rule, target: str | None = None) -> Coroutine[Any, Any, Answer]:
         """Pass a request on as it came, its own conditions and body included; `target`: as it is keyed. A HEAD of what
         has a key asks for the coding that its GET would ask for: both have to tell one length (RFC 9110 8.6, 9.3.2)."""
         alike = target is not None and request.method == "HEAD" and not for_the_origin(request)
         call = self._call(request, rule, target or request.target, extra=_coding(request, rule) if alike else ())
-        return await self._fetch(rule, call, request.inform)
+        return self._fetch(rule, call, request.inform)
 
-    async def fetch(
+    def fetch(
         self, request: Request, rule: Rule, target: str, *, drop: frozenset[str], extra: Pairs, behind: bool
-    ) -> Answer:
+    ) -> Coroutine[Any, Any, Answer]:
         """Ask for what the cache wants: `target` as keyed, without the fields in `drop`, with our own in `extra`.
         `behind`: nobody waits for it, so no client's address goes with it."""
         call = self._call(request, rule, target, drop=drop, extra=(*extra, *_coding(request, rule)), behind=behind)
-        return await self._fetch(rule, call, None if behind else request.inform)
+        return self._fetch(rule, call, None if behind else request.inform)
 
     async def connect(self, request: Request, rule: Rule) -> Link | Answer:
         """Pass a websocket upgrade on."""
-        self._refuse_when_full()
-        return await self.by_name[rule.upstream].service.connect(self._call(request, rule, request.target))
+        call = self._call(request, rule, request.target)
+        service = self._route(rule).service
+        return await self._told(lambda: service.connect(call), _status)
 
     def start(self) -> None:
         for route in self.by_name.values():
@@ -146,24 +181,36 @@ class Routes:
         for route in self.by_name.values():
             await route.service.close()
 
-    async def _fetch(self, rule: Rule, call: Call, inform: Informational | None) -> Answer:
+    def _route(self, rule: Rule) -> Route:
+        """UpstreamError where there is none: within a program (`embed`) nobody need be asked."""
+        route = self.by_name.get(rule.upstream)
+        if route is None:
+            raise UpstreamError(Fault.REFUSED, "no upstream is set")
+        return route
+
+    def _fetch(self, rule: Rule, call: Call, inform: Informational | None) -> Coroutine[Any, Any, Answer]:
+        service = self._route(rule).service
+        return self._told(lambda: service.fetch(call, inform), lambda answer: answer.head.status)
+
+    async def _told(self, ask: Callable[[], Awaitable[R]], status: Callable[[R], int]) -> R:
+        """Ask, and tell what became of it."""
         began = self._timer()
         self._watch.began()
-        fault: Fault | None = Fault.RESET  # unless we learn better: a client that leaves ends the call
         try:
-            self._refuse_when_full()
-            answer = await self.by_name[rule.upstream].service.fetch(call, inform)
-            fault = None
-            return answer
+            if self._full():
+                raise _too_full()
+            answer = await ask()
         except UpstreamError as error:
-            fault = error.fault
+            self._watch.ended(error.fault, self._timer() - began)
             raise
-        finally:
-            self._watch.ended(fault, self._timer() - began)
-
-    def _refuse_when_full(self) -> None:
-        if self._full():
-            raise UpstreamError(Fault.OVER_MEMORY, "memory has no room for another answer now", retry_after=1)
+        except BaseException as error:
+            if isinstance(error, CachegateError) or not isinstance(error, Exception):
+                self._watch.left(self._timer() - began)
+            else:
+                self._watch.ended(Fault.RESET, self._timer() - began)
+            raise
+        self._watch.ended(Fault.ERROR if status(answer) in TROUBLE else None, self._timer() - began)
+        return answer
 
     def _call(
         self,
@@ -175,7 +222,7 @@ class Routes:
         extra: Pairs = (),
         behind: bool = False,
     ) -> Call:
-        route = self.by_name[rule.upstream]
+        route = self._route(rule)
         fields = outgoing(
             request,
             via_name=self._via_name,
@@ -193,6 +240,14 @@ class Routes:
             host=request.host if route.preserve_host and rule.key.host else None,
             compartment=Compartment(rule.name, rule.concurrency) if rule.concurrency is not None else None,
         )
+
+
+def _status(answer: Link | Answer) -> int:
+    return 101 if isinstance(answer, Link) else answer.head.status
+
+
+def _too_full() -> UpstreamError:
+    return UpstreamError(Fault.OVER_MEMORY, "memory has no room for another answer now", retry_after=1)
 
 
 def _coding(request: Request, rule: Rule) -> Pairs:

@@ -44,7 +44,7 @@ async def open_link(client: OriginClient, call: Call) -> "WebSocketLink | Stream
         (b"Sec-WebSocket-Version", b"13"),
     )
     plain = replace(call, method="GET", fields=call.fields.without(_HANDSHAKE), body=None)
-    answer = await client.upgrade(plain, handshake)
+    answer = await client.fetch(plain, fresh=True, upgrade=handshake)
     if answer.head.status != 101:
         return answer
     offered = _tokens(call.fields, "sec-websocket-protocol")

@@ -3,7 +3,7 @@
 import re
 
 from proxy.errors import BadRequest, Fault, UpstreamError
-from proxy.message import Fields, Framing, Pair, lower_name
+from proxy.message import Fields, Framing, Pair
 from proxy.reasons import Why
 from proxy.upstream.protocol import Call
 
@@ -12,6 +12,7 @@ _TARGET = re.compile(r"[!-~]+")
 # Framing and Host are made here, whatever the call holds: a message has one of each (RFC 9112 6.3, 3.2).
 OURS = frozenset({"host", "content-length", "transfer-encoding"})
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 9.2.2
+_FRAMING = OURS - {"host"}
 _WANT_NOTHING = frozenset({"GET", "HEAD", "DELETE"})  # RFC 9110 9.3: content here has no generally defined semantics
 _WANT_LENGTH = frozenset({"POST", "PUT", "PATCH"})  # RFC 9110 8.6: a length of 0 is said for these
 
@@ -21,24 +22,26 @@ def request_head(call: Call, authority: str, extra: tuple[Pair, ...] = ()) -> by
 
     Raises BadRequest for what would not be one request on the wire.
     """
-    lines = [
-        f"{call.method} {call.target} HTTP/1.1".encode("ascii", "replace"),
-        b"Host: " + (call.host or authority).encode("latin-1", "replace"),
-    ]
-    lines += [name + b": " + value for name, value in call.fields.pairs if lower_name(name) not in OURS]
-    lines += [name + b": " + value for name, value in extra]
-    if call.body is None:
-        if call.method in _WANT_LENGTH:
-            lines.append(b"Content-Length: 0")
-    elif call.body.length is None:
-        lines.append(b"Transfer-Encoding: chunked")
-    else:
-        lines.append(b"Content-Length: %d" % call.body.length)
-    text = b"\n".join(lines)
-    splits = text.count(b"\n") != len(lines) - 1 or b"\r" in text or b"\0" in text
+    fields = call.fields.without(OURS)
+    if extra:
+        fields = fields.followed_by(Fields(extra))
+    host = (call.host or authority).encode("latin-1", "replace")
+    own = _own(call)
+    first = f"{call.method} {call.target} HTTP/1.1".encode("ascii", "replace")
+    head = b"%b\r\nHost: %b\r\n%b%b\r\n" % (first, host, fields.written, own)
+    ends = len(fields) + (4 if own else 3)  # of lines, the empty one included
+    splits = not head.count(b"\n") == head.count(b"\r") == ends or 0 in head
     if splits or not _TOKEN.fullmatch(call.method) or not _TARGET.fullmatch(call.target):
         raise BadRequest(400, Why.MALFORMED, "the request cannot be sent upstream as one request")
-    return text.replace(b"\n", b"\r\n") + b"\r\n\r\n"
+    return head
+
+
+def _own(call: Call) -> bytes:
+    """The line that tells of the body's end, where one is due."""
+    if call.body is None:
+        return b"Content-Length: 0\r\n" if call.method in _WANT_LENGTH else b""
+    length = call.body.length
+    return b"Transfer-Encoding: chunked\r\n" if length is None else b"Content-Length: %d\r\n" % length
 
 
 def resendable(call: Call) -> bool:
@@ -57,6 +60,8 @@ def framing(method: str, status: int, version: str, fields: Fields) -> Framing:
     about it, and for a coding that we did not ask for and could not pass on."""
     if method == "HEAD" or status < 200 or status in (204, 304):
         return Framing.NONE
+    if not fields.has_any(_FRAMING):
+        return Framing.CLOSE
     lengths = fields.lines("content-length")
     codings = fields.lines("transfer-encoding")
     if codings:
