@@ -3,10 +3,14 @@ values kept out of it by name (row 105)."""
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import settings as settled
+from hypothesis import strategies as st
 
 from proxy.gateway import Gateway
 from proxy.message import Fields, Reply, Request
@@ -97,6 +101,43 @@ def test_what_a_client_sends_stays_in_its_field(form: Format, target: str) -> No
         assert orjson.loads(told)["path"] == request.path
     else:
         assert re.findall(r"(\w+)=(?:\"(?:[^\"\\]|\\.)*\"|[^ ]*)", told) == NAMES
+
+
+VISIBLE = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=40)
+
+
+@settled(max_examples=200, deadline=None)
+@given(
+    form=st.sampled_from(["json", "text"]),
+    now=st.floats(0, 4e9),
+    seconds=st.floats(0, 1000),
+    client=VISIBLE,
+    ids=st.lists(VISIBLE, min_size=1, max_size=3),
+    path=VISIBLE,
+)
+def test_a_template_tells_what_a_line_of_its_own_would(
+    form: Format, now: float, seconds: float, client: str, ids: list[str], path: str
+) -> None:
+    stream = io.BytesIO()
+    writer = LineWriter(stream)
+    log = AccessLog(writer, form, Redaction((), b"key"))
+    request = replace(REQUEST, target=f"/{path}", client=client, received_at=now)
+    template = log.template(request, REPLY, 5)
+    for one in ids:
+        log.write(replace(request, id=one), REPLY, 5, seconds)
+        template.write(now, seconds, client, one.encode())
+    writer.close()
+    lines = stream.getvalue().decode().splitlines()
+    assert len(lines) == 2 * len(ids)
+    for plain, ready in zip(lines[::2], lines[1::2], strict=True):
+        assert told(form, ready) == told(form, plain)
+
+
+def told(form: Format, line: str) -> object:
+    """A line with its seconds as a number: how many zeros stand behind them is all that may differ."""
+    if form == "json":
+        return list(orjson.loads(line).items())
+    return re.sub(r"(?<= seconds=)\S+", lambda found: f"{float(found[0]):.6f}", line)
 
 
 def test_named_query_values_are_told_as_keyed_hashes() -> None:

@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from itertools import islice, permutations
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from proxy.server.access_log import AccessLog, Books, Redaction
 from proxy.settings import settings_from
 from proxy.settings.load import Loaded
 from proxy.store.memory import Slot
-from tests.support.gateway import Client, running, settings
+from tests.support.gateway import Client, Clock, settings
+from tests.support.gateway import running_with_lane as running
 from tests.support.origin import Origin
 from tests.support.rawtcp import Raw, raw
 
@@ -148,10 +150,15 @@ async def test_who_reads_late_gets_all_in_order() -> None:
                 client.writer.write(asked())
                 sent += 1
                 await asyncio.sleep(0.001)
+            for _ in range(50):
+                client.writer.write(asked())
+                await asyncio.sleep(0.001)
+            assert end is not None
+            assert end.get_write_buffer_size() <= 65_536 + 2 * 61_000
             client.writer.write(asked("/new"))
-            await origin.arrived("/new")
             client.writer.transport.resume_reading()  # type: ignore[attr-defined]
-            await hits(client, sent)
+            await hits(client, sent + 50)
+            await origin.arrived("/new")
             await client.send(asked())
             await gateway.get("/a")  # by now it has come
             gate.release()
@@ -214,10 +221,12 @@ async def until(holds: Callable[[], bool]) -> None:
 async def test_a_drain_is_told() -> None:
     async with Origin() as origin, running(origin) as gateway, raw(gateway.port) as client:
         await filled(gateway, origin)
-        await client.send(asked())
-        await hits(client, 1)
+        for _ in range(4):
+            await client.send(asked())
+            await hits(client, 1)
         gateway.gateway.front.draining = True
-        got = await client.get("/a", host="site.example")
+        await client.send(asked())
+        got = await client.response()
         assert (got.header("x-cache"), got.header("connection")) == ("HIT", "close")
         assert await client.closed() == "fin"
 
@@ -257,8 +266,11 @@ async def test_rules_that_change_hold_at_once(tmp_path: Path) -> None:
             for more, verdict in (({}, "HIT"), ({"mode": "off"}, "BYPASS"), ({}, "HIT"), ({"namespace": "n"}, "MISS")):
                 changed = {**settings(origin, tmp_path), "rules": [{**rule, **more}]}
                 gateway.gateway.apply(Loaded(settings_from(changed), {}))
-                await client.send(asked())
-                assert (await client.response()).header("x-cache") == verdict
+                for again in range(4):
+                    await client.send(asked())
+                    answer = await client.response()
+                    assert answer.header("x-cache") == ("HIT" if again and verdict == "MISS" else verdict)
+                    await gateway.settled()
 
 
 @pytest.mark.parametrize("vary", ["X-One", "X-One, Accept-Language", "Accept-Encoding"])
@@ -373,6 +385,90 @@ async def test_heads_with_names_without_end_stay_within_bounds() -> None:
         assert all(size <= 20_000 for size in lane.sizes.values()), lane.sizes
 
 
+async def test_nobody_uses_up_the_kinds_of_heads_that_are_remembered() -> None:
+    async with Origin() as origin, running(origin) as gateway, raw(gateway.port) as client:
+        await filled(gateway, origin)
+        lane = gateway.gateway.lane
+        assert lane is not None
+        names = ("Accept-Encoding", "Forwarded", "If-Range", "Pragma", "Via", "X-Forwarded-Proto")
+        for order in islice(permutations(names), 700):
+            await client.send(asked("/a", *(f"{name}: x" for name in order)))
+            await client.response()
+        assert lane.sizes["groups"] <= 512
+        before = lane.sizes["answers"]
+        await client.send(asked("/a", "If-Modified-Since: x"))
+        await hits(client, 1)
+        assert lane.sizes["answers"] == before + 1
+
+
+async def test_white_space_around_a_request_id_is_none_of_it() -> None:
+    async with Origin() as origin, running(origin) as gateway, raw(gateway.port) as client:
+        await filled(gateway, origin)
+        for _ in range(4):
+            await client.send(asked("/a", "X-Request-Id:  a \t"))
+            assert (await client.response()).header("x-request-id") == "a"
+
+
+async def test_what_memory_trusts_no_longer_is_not_repeated() -> None:
+    clock = Clock()
+    short = {"memory": {"ttl": 5}, "file": {"enabled": False}}
+    async with Origin() as origin, running(origin, short, clock=clock) as gateway, raw(gateway.port) as client:
+        await filled(gateway, origin)
+        for seconds, verdict in ((0, "HIT"), (0, "HIT"), (4.9, "HIT"), (0.2, "MISS"), (0, "HIT")):
+            clock.advance(seconds)
+            await client.send(asked())
+            assert (await client.response()).header("x-cache") == verdict
+            await gateway.settled()
+
+
+@pytest.mark.parametrize(("setting", "status"), [("header", 431), ("headers", 431), ("request_line", 414)])
+async def test_a_head_like_one_before_passes_no_limit(setting: str, status: int) -> None:
+    async with Origin() as origin, running(origin, {"limits": {setting: 500}}) as gateway:
+        await filled(gateway, origin, "/" + "a" * 300)
+        origin.answer("/" + "a" * 600, headers=FRESH, body=b"long")
+        lane = gateway.gateway.lane
+        assert lane is not None
+        lane.common = 1
+        lane.rest(False)
+        async with raw(gateway.port) as client:
+            for _ in range(4):
+                await client.send(asked("/" + "a" * 300, "User-Agent: a"))
+                await hits(client, 1)
+            longer = (
+                asked("/" + "a" * 600, "User-Agent: a")
+                if status == 414
+                else asked("/" + "a" * 300, "User-Agent: " + "a" * 520)
+            )
+            await client.send(longer)
+            assert (await client.response()).status == status
+
+
+async def test_of_two_rules_in_turn_none_is_answered_by_what_was_read_for_the_other(tmp_path: Path) -> None:
+    """A connection that knows the shape of its heads from before a reload does not find by it what is read now."""
+    keyed = [{"name": "k", "pattern": "*", "ttl": 60, "key": {"headers": [name]}} for name in ("X-One", "X-Two")]
+    async with Origin() as origin, running(origin, {"rules": [keyed[0]]}, directory=tmp_path) as gateway:
+        lane = gateway.gateway.lane
+        assert lane is not None
+        lane.common = 1
+        lane.rest(False)
+        origin.answer("/a", headers=FRESH, body=b"for one")
+        async with raw(gateway.port) as old, raw(gateway.port) as new:
+            for _ in range(4):
+                await old.send(asked("/a", "X-One: 1"))
+                assert (await old.response()).body == b"for one"
+                await gateway.settled()
+            changed = {**settings(origin, tmp_path), "rules": [keyed[1]]}
+            gateway.gateway.apply(Loaded(settings_from(changed), {}))
+            origin.answer("/a", headers=FRESH, body=b"for two")
+            for _ in range(4):
+                await new.send(asked("/a", "X-Two: 1"))
+                assert (await new.response()).body == b"for two"
+                await gateway.settled()
+            origin.answer("/a", headers=FRESH, body=b"for nobody")
+            await old.send(asked("/a", "X-One: 1"))
+            assert (await old.response()).body == b"for nobody"
+
+
 async def test_what_leaves_memory_is_kept_by_nobody() -> None:
     small = {"memory": {"max_entries": 20}, "file": {"enabled": False}}
     async with Origin() as origin, running(origin, small) as gateway, raw(gateway.port) as client:
@@ -398,18 +494,22 @@ async def test_each_answer_is_told_its_own_time() -> None:
 # -- books -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("id", ["id-1", "0", "-", '1"2', "1=2", "1\\\\2", "0f8fad5b-d9cb-469f-a165-70867728950e"])
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_lines_of_hits_like_another_are_those_that_each_would_have(form: Format) -> None:
+def test_lines_of_hits_like_another_are_those_that_each_would_have(form: Format, id: str) -> None:
     outcome = Outcome(Verdict.HIT, Why.FRESH, "users", "abc", Tier.MEMORY, ttl=5.0)
     reply = Reply(200, "OK", Fields.of(("Content-Type", 'text/"x"')), b"hello", outcome)
-    request = Request("GET", "http", "a", "/x?token=1&b=\x1b", Fields(), "10.0.0.1", 5.25, "id-1")
+    request = Request("GET", "http", "a", "/x?token=1&b=%\x1b", Fields(), "10.0.0.1", 5.25, id)
     stream = io.BytesIO()
     writer, counters = LineWriter(stream), Counters()
     books = Books(counters, AccessLog(writer, form, Redaction(["token"], b"k")))
     books(request, reply, 5, 0.00031, True)
-    books.account(request, reply, 5)(5.25, 0.00031, "10.0.0.1", b"id-1")
+    _, line = books.account(request, reply, 5)
+    assert line is not None
+    line.write(5.25, 0.00031, "10.0.0.2", b"7")
+    line.write(5.25, 0.00031, "10.0.0.1", id.encode())
     writer.close()
-    first, second = stream.getvalue().splitlines()
+    first, _, second = stream.getvalue().splitlines()
     if form == "json":
         one, other = orjson.loads(first), orjson.loads(second)
         assert list(one) == list(other)
@@ -427,10 +527,10 @@ def test_what_is_tallied_counts_as_what_is_counted_one_by_one() -> None:
         counters = Counters({"users": 0.25})
         counters.finish(Outcome(Verdict.MISS, Why.URI_MISS, "users", upstream_seconds=0.5), 0.5, 5)
         books = Books(counters, None)
-        account = books.account(request, reply, 5)
+        tally, _ = books.account(request, reply, 5)
         for seconds in (0.00001, 0.0001, 0.2):
             if tallied:
-                account(0.0, seconds, "", b"x")
+                tally.book(seconds, 5)
             else:
                 books(request, reply, 5, seconds, True)
         counters.settle()

@@ -14,8 +14,8 @@ from proxy.errors import Fault, TruncatedError, UpstreamError
 from proxy.message import Fields, Framing, Reply, Request
 from proxy.outcome import Outcome, Verdict
 from proxy.reasons import Why
-from proxy.server.connections import Limits
 from proxy.server.front import Doorway
+from proxy.server.http1 import Limits
 from proxy.server.replies import Unsendable, render
 from tests.support.door import door, reply
 from tests.support.rawtcp import raw

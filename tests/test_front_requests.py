@@ -15,9 +15,9 @@ from proxy.errors import BadRequest
 from proxy.message import Fields
 from proxy.observe.counters import Bound
 from proxy.reasons import Why
-from proxy.server.connections import Limits
 from proxy.server.front import Doorway
 from proxy.server.gate import _TURNED_AWAY
+from proxy.server.http1 import Limits
 from proxy.server.peers import TrustedProxies
 from proxy.server.requests import Reading, normal_host
 from tests.support.door import door, reply

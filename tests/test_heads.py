@@ -10,7 +10,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.server.heads import TARGET, Heads
+from proxy.server.heads import TARGET, Heads, expression
 
 PLAIN = b"GET /a?b=1 HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n"
 
@@ -131,3 +131,54 @@ def test_aiohttp_reads_the_same(
     assert read is not None, data
     pairs = tuple((name, value.strip(b" \t")) for name, value in heads.fields.items() if name != TARGET)
     assert read == (heads.method, heads.fields[TARGET].decode(), pairs)
+
+
+# -- heads like another ------------------------------------------------------------------------------------------------
+
+
+ALIKE = (TARGET, b"Host", b"x-Request-Id", b"A.b")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_an_expression_finds_what_is_asked_of_it(method: str) -> None:
+    find = expression(method, ALIKE, {TARGET, b"x-Request-Id"}, b"x-Request-Id")
+    head = b"%b /a?b=1 HTTP/1.1\r\nHost: x\r\nx-Request-Id: 17\r\nA.b: \r\n\r\n"
+    found = find.fullmatch(head % method.encode())
+    assert found is not None
+    assert found.groups() == (b"/a?b=1", b"17")
+    assert find.fullmatch(head % b"POST") is None
+
+
+@pytest.mark.parametrize("id", ["", " 17", "17 ", "1 7", "1\x7f", "\xe4", "1" * 129])
+def test_a_request_id_that_is_not_passed_on_is_not_found(id: str) -> None:
+    head = f"GET /a HTTP/1.1\r\nHost: x\r\nx-Request-Id: {id}\r\nA.b: \r\n\r\n".encode("latin-1")
+    assert expression("GET", ALIKE, set(ALIKE), b"x-Request-Id").fullmatch(head) is None
+    assert expression("GET", ALIKE, set(ALIKE)).fullmatch(head) is not None or not id.isprintable() or not id.isascii()
+
+
+@settings(max_examples=1500, deadline=None)
+@given(
+    target=TARGETS,
+    values=st.tuples(VALUES, VALUES, VALUES),
+    bend=st.one_of(
+        st.none(), st.tuples(st.integers(0, 80), st.sampled_from(["", " ", "\r", "\n", "\r\n", ":", "\0", "a"]))
+    ),
+)
+def test_what_an_expression_takes_is_read_the_same(
+    target: str, values: tuple[str, str, str], bend: tuple[int, str] | None
+) -> None:
+    lines = (f"{name.decode()}: {value}\r\n" for name, value in zip(ALIKE[1:], values, strict=True))
+    text = f"GET {target} HTTP/1.1\r\n" + "".join(lines) + "\r\n"
+    if bend is not None:
+        text = text[: bend[0]] + bend[1] + text[bend[0] + 1 :]
+    data = text.encode("latin-1")
+    found = expression("GET", ALIKE, set(ALIKE)).fullmatch(data)
+    if found is None:
+        return
+    heads = Heads()
+    assert data.find(b"\r\n\r\n") + 4 == len(data)
+    if not heads.read(data):  # the target is of no form at all: nothing was ever remembered of it
+        assert "#" in target or not target.startswith("/")
+        return
+    assert tuple(heads.fields) == ALIKE
+    assert [value.strip() for value in found.groups()] == [value.strip() for value in heads.fields.values()]

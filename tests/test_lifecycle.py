@@ -27,11 +27,11 @@ from proxy.server.admin.port import admin_front, aliases
 from proxy.server.admin.probes import Readiness, probe_pages
 from proxy.server.admin.purge import PurgeVerb
 from proxy.server.admin.rights import Rights
-from proxy.server.connections import Limits
 from proxy.server.front import Doorway, Front
 from proxy.server.gate import Gate
+from proxy.server.http1 import Limits
 from proxy.server.lifecycle import Drain, Port, Signals, serve
-from proxy.server.listening import ServerTls, bind, check_parser, raise_nofile, urls
+from proxy.server.listening import ServerTls, allowed_files, bind, check_parser, raise_nofile, urls
 from proxy.server.watching import digest
 from proxy.settings import settings_from
 from tests.support.door import Answer, NoPages, Scripted, reply
@@ -374,6 +374,8 @@ def test_files_are_kept_back_from_clients() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert soft == hard or hard == resource.RLIM_INFINITY
     assert 0 < room < 1 << 20
+    assert raise_nofile(taken=10) == max(room - 10, soft // 2 + soft % 2)
+    assert allowed_files() >= soft
 
 
 def issue(authority: trustme.CA, name: str, cert: Path, key: Path) -> None:

@@ -13,7 +13,15 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from proxy.settings.sections import Breaker, FlightSettings, JournalSettings, LimitSettings, Section, TimeoutSettings
+from proxy.settings.sections import (
+    Breaker,
+    FlightSettings,
+    JournalSettings,
+    LimitSettings,
+    Section,
+    TimeoutSettings,
+    WarmSettings,
+)
 from tests.support.gateway import TOKEN, Clock, running
 from tests.support.origin import FIN, STALL, Origin, Reader, Recorded, Writer
 from tests.support.process import Process, serving
@@ -456,6 +464,10 @@ ELSEWHERE = {
     "redis.scan_count": "test_rows_redis_pages.test_redis_is_cleared_by_scan_and_unlink_and_nothing_else_is",
     "memory.max_entries": "test_rows_capacity.test_a_flood_leaves_exactly_what_fits_and_flat_memory",
     "memory.max_bytes": "test_store_memory.test_bytes_bound_it_too",
+    "warm.max_urls": "test_warm.test_what_is_wrong_with_a_job_is_said",
+    "warm.concurrency": "test_warm.test_so_many_are_under_way_and_no_more",
+    "warm.rate": "test_warm.test_fetches_begin_at_their_rate",
+    "limits.open_files": "test_store_file_warm.test_so_many_files_are_kept_open",
     "file.max_bytes": "test_store_file.test_bytes_on_disk_are_bounded_and_eviction_unlinks",
 }
 
@@ -465,6 +477,7 @@ SECTIONS: dict[str, type[Section]] = {
     "timeouts": TimeoutSettings,
     "flight": FlightSettings,
     "journal": JournalSettings,
+    "warm": WarmSettings,
     "upstream.breaker": Breaker,
 }
 OTHERS = """

@@ -2,7 +2,9 @@
 
 import asyncio
 
-from proxy.tasks import Tasks, end
+import pytest
+
+from proxy.tasks import Tasks, end, repeat
 
 
 async def test_errors_are_told_and_work_beyond_the_bound_is_refused() -> None:
@@ -38,6 +40,23 @@ async def test_close_lets_work_end_then_cancels_it_and_takes_no_more() -> None:
     await tasks.close(grace=0.01)
     assert steps == ["done", "cancelled"]
     assert not tasks.spawn(short())
+
+
+async def test_what_is_repeated_goes_on_whatever_it_raises(caplog: pytest.LogCaptureFixture) -> None:
+    rounds, done = 0, asyncio.Event()
+
+    async def broken() -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 3:
+            done.set()
+        raise ValueError("broken")
+
+    task = asyncio.create_task(repeat("a sweep", broken, 0.0))
+    async with asyncio.timeout(10):
+        await done.wait()
+    await end([task])
+    assert [record.getMessage() for record in caplog.records] == ["a sweep failed"] * rounds
 
 
 async def test_end_repeats_a_cancellation_that_was_lost_and_hides_what_tasks_raise() -> None:

@@ -74,6 +74,7 @@ async def two(
         yield a, b
 
 
+@pytest.mark.slow
 async def test_a_purge_on_one_worker_is_obeyed_by_every_worker_everywhere(tmp_path: Path) -> None:
     async with redis_server() as redis, two(tmp_path, redis.url) as (a, b):
         everyone = (a, b)

@@ -15,6 +15,8 @@ import pytest
 
 from tests.support.crew import PATIENCE, Crew, crew, start
 
+pytestmark = pytest.mark.slow
+
 
 async def test_all_serve_and_their_figures_are_one(tmp_path: Path) -> None:
     async with crew(tmp_path, workers=3) as it:

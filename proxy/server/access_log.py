@@ -4,16 +4,20 @@ import hmac
 import re
 import secrets
 from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
 from urllib.parse import unquote_plus
 
 from proxy.message import Reply, Request
 from proxy.observe.counters import Counters, Tally, told
-from proxy.observe.logs import Format, LineWriter, json_line, printable, timestamp
+from proxy.observe.grouping import group_of
+from proxy.observe.logs import Format, LineWriter, json_line, printable, stamp, timestamp
+from proxy.observe.rule_counts import MISSES
 
 # The request, its reply, bytes of content sent, seconds from head to last byte, whether the reply went out whole.
 Finished = Callable[[Request, Reply, int, float, bool], None]
 
 _BARE = re.compile(r'[^\s"=\\]+')
+_WORD = re.compile(rb'(?!-\Z)[^"=\\]+').fullmatch  # of visible characters, which stands in both forms as it is
 
 
 class Redaction:
@@ -90,25 +94,41 @@ class AccessLog:
         }
 
 
+class Line(Protocol):
+    """What is told of each who gets this same reply to this same request."""
+
+    def write(self, now: float, seconds: float, client: str, request_id: bytes) -> None:
+        """`now` is wall clock; `seconds` and the others as in `AccessLog.write`."""
+        ...
+
+
 class Template:
     """Lines that differ only in when, for how long and for whom."""
 
-    __slots__ = ("_answered", "_asked", "_json", "_writer")
+    __slots__ = ("_client", "_end", "_form", "_json", "_who", "_writer")
 
     def __init__(self, writer: LineWriter, asked: bytes, answered: bytes, *, json: bool) -> None:
         self._writer = writer
-        self._asked = asked
-        self._answered = answered
         self._json = json
+        form = b'{"time":"%%b",%b,"seconds":%%.6f,%b,%%b%%b%%b' if json else b"time=%%b %b seconds=%%.6f %b %%b%%b%%b"
+        self._form = form % (asked.replace(b"%", b"%%"), answered.replace(b"%", b"%%"))
+        self._end = b'"}' if json else b""
+        self._client, self._who = "", b""  # the last client, and all that is said of it before the request's id
 
-    def write(self, now: float, seconds: float, client: str, request_id: str) -> None:
-        """`now` is wall clock; `seconds` and the others as in `AccessLog.write`."""
-        who = {"client": client, "request_id": request_id}
-        if self._json:
-            form, last = b'{"time":"%b",%b,"seconds":%.6f,%b,%b', json_line(who)[1:]
-        else:
-            form, last = b"time=%b %b seconds=%.6f %b %b", _text_line(who)
-        self._writer.write(form % (timestamp(now).encode(), self._asked, seconds, self._answered, last))
+    def write(self, now: float, seconds: float, client: str, request_id: bytes) -> None:
+        """As `Line` says."""
+        if client != self._client or not self._who:
+            self._client, self._who = client, self._told(client, "")
+        who, told, end = self._who, request_id, self._end
+        if not request_id.isalnum() and not _WORD(request_id):
+            who, told, end = self._told(client, request_id.decode("ascii")), b"", b""
+        self._writer.write(self._form % (stamp(int(now * 1000)), seconds, who, told, end))
+
+    def _told(self, client: str, request_id: str) -> bytes:
+        """Of an empty one the end is left open."""
+        told = {"client": client, "request_id": request_id or "0"}
+        line = json_line(told)[1:] if self._json else _text_line(told)
+        return line if request_id else line.removesuffix(b'0"}' if self._json else b"0")
 
 
 def _text_line(told: Mapping[str, object]) -> bytes:
@@ -135,34 +155,20 @@ class Books:
         self._log = log
 
     def __call__(self, request: Request, reply: Reply, sent: int, seconds: float, complete: bool) -> None:
-        self._counters.finish(reply.outcome, seconds, sent)
+        outcome = reply.outcome
+        # What an origin knows nothing of makes no name: a scan for holes would take them all.
+        self._counters.finish(outcome, seconds, sent, group_of(request.path) if reply.status < 400 else "")
+        if outcome.upstream_seconds is not None and outcome.verdict in MISSES and not outcome.collapsed:
+            self._counters.lost.count(f"{request.host}{request.path}", outcome.upstream_seconds)
         if self._log is not None:
             self._log.write(request, reply, sent, seconds)
 
-    def account(self, request: Request, reply: Reply, sent: int) -> "Account":
-        """Where it is booked that others get the same hit."""
-        tally = self._counters.tally(reply.outcome.rule, reply.outcome.reason)
-        return Account(tally, sent, None if self._log is None else self._log.template(request, reply, sent))
+    def account(self, request: Request, reply: Reply, sent: int) -> tuple[Tally, Line | None]:
+        """Where it is booked that others get the same hit: `Tally.book`, and `Line.write` where a log is wanted."""
+        group = group_of(request.path) if reply.status < 400 else ""
+        tally = self._counters.tally(reply.outcome.rule, reply.outcome.reason, group)
+        return tally, None if self._log is None else self._log.template(request, reply, sent)
 
     def close_accounts(self) -> None:
         """Nobody has one any more."""
         self._counters.settle(over=True)
-
-
-class Account:
-    """Books one hit after the other, of which one is like the other."""
-
-    __slots__ = ("_sent", "_tally", "_template")
-
-    def __init__(self, tally: Tally, sent: int, template: Template | None) -> None:
-        self._tally = tally
-        self._sent = sent
-        self._template = template
-
-    def __call__(self, now: float, seconds: float, client: str, request_id: bytes) -> None:
-        tally = self._tally
-        tally.count += 1
-        tally.sent += self._sent
-        tally.seconds.observe(seconds)
-        if self._template is not None:
-            self._template.write(now, seconds, client, request_id.decode("ascii"))

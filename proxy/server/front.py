@@ -5,13 +5,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from proxy.errors import BadRequest, CachegateError, ClientGone
+from proxy.fixed import fixed
+from proxy.landing import Visit
 from proxy.message import Fields, Reply, Request
 from proxy.observe.counters import Counters
 from proxy.outcome import Outcome, Verdict
@@ -21,7 +23,9 @@ from proxy.reasons import Why
 from proxy.rules import Rule
 from proxy.server.access_log import Finished
 from proxy.server.interim import Interim
-from proxy.server.replies import HttpDate, Outgoing, Unsendable, give_back
+from proxy.server.keeping import keeps, spoilt
+from proxy.server.plain import Plain, Raw
+from proxy.server.replies import HttpDate, Outgoing, Sent, Unsendable, give_back
 from proxy.server.requests import TOKEN_FIELD, Reading, wants_websocket
 from proxy.server.tunnel import Tunnel, valid_handshake
 from proxy.server.uploads import Intake, Uploads
@@ -36,6 +40,10 @@ class Answerer(Protocol):
     """The pipeline, as the doors see it. Both raise ClientGone or BadRequest when the request's body cannot be read."""
 
     async def answer(self, request: Request) -> Reply: ...
+
+    async def receive(self, visit: Visit) -> Reply:
+        """As `answer`, to a request of which it is known that it is on a cached route."""
+        ...
 
     async def upgrade(self, request: Request) -> Link | Reply:
         """The open websocket to the origin, or the reply when there is none."""
@@ -66,15 +74,25 @@ class Doorway:
     send_idle: float = 60.0
 
 
-@dataclass(frozen=True, slots=True)
+@fixed
 class _Exchange:
     """One request under way on its connection; `began` by the front's timer."""
 
-    raw: web.BaseRequest
+    raw: Raw
     request: Request
     intake: Intake
     interim: Interim
     began: float
+
+
+@fixed
+class Arrival:
+    """A request that was read already, and that somebody has to wait for; `visit` is how far its story has come."""
+
+    plain: Plain
+    request: Request
+    interim: Interim
+    visit: Visit | None
 
 
 class Front:
@@ -107,13 +125,41 @@ class Front:
     async def handle(self, raw: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; what goes back to aiohttp has been sent already."""
         protocol = raw.protocol
-        self.busy.add(protocol)
+        self.begins(protocol)
         try:
             return await self._dispatch(raw)
         finally:
-            self.busy.discard(protocol)
-            if self.draining and not self.busy:
-                self._idle.set()
+            self.ended(protocol)
+
+    async def serve(self, arrival: Arrival) -> bool:
+        """Answer one that was read already, and is not for an admin page; whether its connection is kept."""
+        self._counters.in_flight += 1
+        try:
+            return (await self._proxy(self._arrived(arrival), arrival.visit)).keep_alive
+        finally:
+            self._counters.in_flight -= 1
+
+    def waits(self, more: int) -> None:
+        """So many more wait for an answer that they do not get here."""
+        self._counters.in_flight += more
+
+    def left(self, arrival: Arrival) -> None:
+        """The client of one that waited left before its answer."""
+        self._gone(self._arrived(arrival))
+
+    def _arrived(self, arrival: Arrival) -> _Exchange:
+        plain = arrival.plain
+        return _Exchange(plain, arrival.request, Intake(plain, self._doorway.uploads), arrival.interim, plain.began)
+
+    def begins(self, protocol: RequestHandler) -> None:
+        """A request is under way on this connection."""
+        self.busy.add(protocol)
+
+    def ended(self, protocol: RequestHandler) -> None:
+        """It is no longer."""
+        self.busy.discard(protocol)
+        if self.draining and not self.busy:
+            self._idle.set()
 
     async def drained(self) -> None:
         """From now on connections close after their answers, and websockets at once: they have no end of their own to
@@ -124,32 +170,31 @@ class Front:
             self._idle.clear()
             await self._idle.wait()
 
-    def refusal(self, raw: web.BaseRequest, refused: BadRequest) -> Outgoing:
+    def refusal(self, raw: web.BaseRequest, refused: BadRequest) -> Sent:
         """The answer to a head that is no request: counted apart, and the connection is closed."""
         self._counters.malformed += 1
         reply = own_answer(refused.status, refused.why, str(refused), close=True)
-        return Outgoing(raw, self._date, send_idle=self._doorway.send_idle, pending=reply)
+        return Sent(Outgoing(raw, self._date, send_idle=self._doorway.send_idle), reply)
 
     async def _dispatch(self, raw: web.BaseRequest) -> web.StreamResponse:
         began = self._timer()
+        intake, interim = Intake(raw, self._doorway.uploads), Interim(raw)
         try:
-            request = self._doorway.reading(raw, self._clock())
+            request = self._doorway.reading(raw, self._clock(), intake.upload, interim)
         except BadRequest as refused:
             return self.refusal(raw, refused)
-        intake, interim = Intake(raw, self._doorway.uploads), Interim(raw)
-        request = replace(request, body=intake.upload(), inform=interim)
-        exchange = _Exchange(raw, request, intake, interim, began)
         if self._admin.owns(request):
+            exchange = _Exchange(raw, request, intake, interim, began)
             return await self._administer(exchange, self._admin.answer(request, raw.remote or ""))
         if request.method == "PURGE":
-            token = raw.headers.get(TOKEN_FIELD)
+            exchange, token = _Exchange(raw, request, intake, interim, began), raw.headers.get(TOKEN_FIELD)
             return await self._administer(exchange, self._admin.purge(request, raw.remote or "", token))
-        exchange = replace(exchange, request=self._doorway.reading.for_site(request))
+        exchange = _Exchange(raw, self._doorway.reading.for_site(request), intake, interim, began)
         self._counters.in_flight += 1
         try:
             if wants_websocket(request):
-                return await self._upgrade(exchange)
-            return await self._proxy(exchange)
+                return await self._upgrade(exchange, raw)
+            return Sent(await self._proxy(exchange))
         finally:
             self._counters.in_flight -= 1
 
@@ -160,26 +205,37 @@ class Front:
         reply = await self._asked(exchange, answer)
         if reply.outcome.reason is Why.FORBIDDEN:
             self._dress(exchange, reply)
-            return await self._tell(exchange, reply)
+            return Sent(await self._tell(exchange, reply))
         out = self._outgoing(exchange)
         await self._send(exchange, out, reply)
-        return out
+        return Sent(out)
 
-    async def _proxy(self, exchange: _Exchange) -> web.StreamResponse:
+    async def _proxy(self, exchange: _Exchange, visit: Visit | None = None) -> Outgoing:
         """For the pipeline."""
         reply = self._refused(exchange)
         if reply is None:
-            reply = await self._counted(exchange, self._asked(exchange, self._answerer.answer(exchange.request)))
+            answerer = self._answerer
+            answer = answerer.answer(exchange.request) if visit is None else answerer.receive(visit)
+            try:
+                reply = await self._asked(exchange, answer)
+            except BaseException:
+                self._gone(exchange)
+                raise
         return await self._tell(exchange, reply)
 
-    async def _upgrade(self, exchange: _Exchange) -> web.StreamResponse:
+    async def _upgrade(self, exchange: _Exchange, raw: web.BaseRequest) -> web.StreamResponse:
         """For the origin's websocket: carried when it opens, else answered like any other request."""
-        if not valid_handshake(exchange.raw):
-            return await self._tell(exchange, self._own(exchange, 400, Why.UPGRADE, "The handshake is not valid."))
-        result = await self._counted(exchange, self._asked(exchange, self._answerer.upgrade(exchange.request)))
+        if not valid_handshake(raw):
+            refused = self._own(exchange, 400, Why.UPGRADE, "The handshake is not valid.")
+            return Sent(await self._tell(exchange, refused))
+        try:
+            result = await self._asked(exchange, self._answerer.upgrade(exchange.request))
+        except BaseException:
+            self._gone(exchange)
+            raise
         if isinstance(result, Reply):
-            return await self._tell(exchange, result)
-        tunnel = Tunnel(exchange.raw, result, self._leaving)
+            return Sent(await self._tell(exchange, result))
+        tunnel = Tunnel(raw, result, self._leaving)
         reply = Reply(101, "Switching Protocols", Fields(), b"", Outcome(Verdict.BYPASS, Why.UPGRADE, fwd="bypass"))
         try:
             return await tunnel.run()
@@ -210,13 +266,9 @@ class Front:
             return self._unread(exchange, failure)
         return result
 
-    async def _counted(self, exchange: _Exchange, asked: Awaitable[_Result]) -> _Result:
-        """Wait for an answer; the client that leaves meanwhile, which cancels us, is counted too."""
-        try:
-            return await asked
-        except BaseException:
-            self._over(exchange, own_answer(499, Why.CLIENT_GONE, ""), 0, False)
-            raise
+    def _gone(self, exchange: _Exchange) -> None:
+        """A client that leaves before its answer, which cancels us, is counted too."""
+        self._over(exchange, own_answer(499, Why.CLIENT_GONE, ""), 0, False)
 
     def _unread(self, exchange: _Exchange, error: BadRequest | ClientGone) -> Reply:
         """The request's body could not be read to its end, so that nothing more can be read on this connection."""
@@ -251,9 +303,8 @@ class Front:
         raw = exchange.raw
         exchange.intake.withdraw()
         exchange.interim.end()
-        # A body that is still to come could be anything: it is read off for a while and never taken for a request.
-        keep_alive = bool(raw.keep_alive) and not self.draining and raw.content.is_eof()
-        keep_alive = keep_alive and not _trailed(raw) and not _left_over(raw, reply)
+        # Behind a plain head nothing can come that is not the next one.
+        keep_alive = not self.draining and (isinstance(raw, Plain) or keeps(raw, reply))
         try:
             await out.send(reply, keep_alive=keep_alive)
         except Unsendable:
@@ -266,25 +317,9 @@ class Front:
             _log.info("the answer to %s was cut: %s", exchange.request.path, error)
         except Exception:
             _log.exception("the answer to %s was cut", exchange.request.path)
-        if raw.content.exception() is not None or _left_over(raw, None):
+        if not isinstance(raw, Plain) and spoilt(raw):
             raw.protocol.force_close()
         return reply
 
     def _over(self, exchange: _Exchange, reply: Reply, sent: int, complete: bool) -> None:
         self._finished(exchange.request, reply, sent, self._timer() - exchange.began, complete)
-
-
-def _left_over(raw: web.BaseRequest, reply: Reply | None) -> bool:
-    """Whether bytes have come, or may come while `reply` is sent, behind a head at which the parser stopped for another
-    protocol: they are in nobody's hands then, and must not be taken for requests (RFC 9110 7.8). It reads
-    Proxy-Connection as Connection."""
-    options = (*raw.headers.getall("Connection", ()), *raw.headers.getall("Proxy-Connection", ()))
-    if "Upgrade" not in raw.headers or "upgrade" not in ",".join(options).lower():
-        return False
-    return getattr(raw.protocol, "behind_upgrade", True) or not (reply is None or isinstance(reply.body, bytes))
-
-
-def _trailed(raw: web.BaseRequest) -> bool:
-    """Whether trailers may have followed the body. aiohttp's parser makes the last of them the first field of the
-    next request, whoever's that is (RFC 9110 6.5.1 MUST NOT): then there is no next one."""
-    return "Transfer-Encoding" in raw.headers and not getattr(raw.protocol, "ended_bare", False)

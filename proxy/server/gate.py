@@ -7,9 +7,10 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from proxy.observe.counters import Bound, Counters
-from proxy.server.connections import Connection, Limits
+from proxy.server.connections import Connection
 from proxy.server.fastlane import FastLane
 from proxy.server.front import Front
+from proxy.server.http1 import Limits
 from proxy.server.replies import reset
 
 _SWEEP = 1.0  # seconds between two looks at slow heads
@@ -64,7 +65,13 @@ class Gate(web.Server):
     def _sweep(self) -> None:
         """Close who keeps us waiting for a head; runs while there are connections."""
         self._sweeper = None
-        now = self._loop.time()
+        try:
+            self._look_at_all(self._loop.time())
+        finally:  # whatever one of them is like, the others have deadlines
+            if self._connections:
+                self._sweeper = self._loop.call_later(min(_SWEEP, self.limits.head), self._sweep)
+
+    def _look_at_all(self, now: float) -> None:
         oldest = now - self.limits.head
         for handler, transport in tuple(self._connections.items()):
             assert isinstance(handler, Connection)
@@ -78,8 +85,6 @@ class Gate(web.Server):
                     self._counters.passed[Bound.HEAD] += 1
                     transport.write(_TOO_SLOW)
                 handler.force_close()
-        if self._connections:
-            self._sweeper = self._loop.call_later(min(_SWEEP, self.limits.head), self._sweep)
 
     def _stalled(self, handler: Connection, unsent: int, now: float) -> bool:
         """Whether a client has taken nothing of its answers for too long. While a request is under way, whoever answers

@@ -4,6 +4,8 @@ Whatever is not of the plainest form is None: it is read by those who read every
 read in another way by anybody (RFC 9112 3, 5, 6.3), so that it does not matter who read it.
 """
 
+import re
+from collections.abc import Collection
 from functools import partial
 
 import httptools
@@ -12,6 +14,8 @@ END = b"\r\n\r\n"
 TARGET = b""  # under this name the target stands among the fields; no field has it
 _GET, _HEAD = b"GET ", b"HEAD "
 _VERSION = b" HTTP/1.1\r\n"
+# Values as `expression` takes them: a part of what RFC 9112 allows, and nothing beside it. None is tried twice.
+_PATH, _VALUE, _WORD = rb"/[!-~]*+", rb"[ -~]*+", rb"[!-~]{1,128}+"
 
 
 class Heads:
@@ -56,6 +60,24 @@ class Heads:
     def renew(self) -> None:
         """After a head that announces more than itself, or an end."""
         self._parser = httptools.HttpRequestParser(_Sink(self.fields))
+
+
+def expression(
+    method: str, names: tuple[bytes, ...], captured: Collection[bytes], word: bytes | None = None
+) -> "re.Pattern[bytes]":
+    """One for heads with exactly these names, TARGET the first of them, whose values are told of those `captured`; the
+    value of `word` is one visible word of at most 128 characters. What matches is read by `Heads` as the same, but for
+    white space around values; what does not, it may read all the same."""
+    lines = [
+        b"%b: %b\r\n" % (re.escape(name), _group(name, _WORD if name == word else _VALUE, captured))
+        for name in names[1:]
+    ]
+    start = b"%b %b HTTP/1\\.1\r\n" % (method.encode(), _group(TARGET, _PATH, captured))
+    return re.compile(b"".join((start, *lines, b"\r\n")))
+
+
+def _group(name: bytes, values: bytes, captured: Collection[bytes]) -> bytes:
+    return b"(%b)" % values if name in captured else values
 
 
 class _Sink:

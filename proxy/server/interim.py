@@ -1,10 +1,11 @@
 """Interim answers (1xx) on their way to a client: at once, before the final one, and never after it has begun."""
 
-from aiohttp import web
 from aiohttp.http import HttpVersion11
 
-from proxy.message import Head, lower_name
+from proxy.message import Head
+from proxy.names import lower_name
 from proxy.policy.forwarding import response_fields
+from proxy.server.plain import Raw
 
 MOST = 1 << 20  # bytes that a client may leave unread before it gets no more of them
 _UNFRAMED = frozenset({"content-length", "transfer-encoding"})  # an interim answer ends with its head (RFC 9110 15.2)
@@ -14,7 +15,7 @@ _OURS = (100, 101)  # 100 is said by us, when we want the body (10.1.1); 101 is 
 class Interim:
     """Tells one client. Who speaks HTTP/1.0 is told nothing (RFC 9110 15.2)."""
 
-    def __init__(self, raw: web.BaseRequest) -> None:
+    def __init__(self, raw: Raw) -> None:
         self._raw = raw
         self._over = raw.version < HttpVersion11
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.errors import ConfigError
+from proxy.server.accepting import told_once
 from proxy.server.admin.probes import Readiness
 from proxy.server.front import Front
 from proxy.server.gate import Gate
@@ -94,13 +95,14 @@ async def serve(
         background.append(watch(watched, signals))
     tasks = [asyncio.create_task(work) for work in background]
     try:
-        readiness.started = True
-        announce()
-        await signals.stop.wait()
-        _log.info("draining: requests may take %g s to end", drain.limit)
-        readiness.draining = public.front.draining = True
-        await unless(signals.at_once, asyncio.sleep(drain.delay))
-        await _end(public, listeners[id(public)], signals, drain.limit)
+        with told_once():
+            readiness.started = True
+            announce()
+            await signals.stop.wait()
+            _log.info("draining: requests may take %g s to end", drain.limit)
+            readiness.draining = public.front.draining = True
+            await unless(signals.at_once, asyncio.sleep(drain.delay))
+            await _end(public, listeners[id(public)], signals, drain.limit)
     finally:
         await end(tasks)
         for port in ports:

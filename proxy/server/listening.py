@@ -14,6 +14,7 @@ from proxy.errors import ConfigError, Problem
 
 BACKLOG = 1024
 _OLDEST = (3, 14, 3)
+_MANY = 1 << 20  # files, where the system names no number
 _KEPT_BACK = 512  # file descriptors that are not for clients: upstreams, tiers, logs
 
 
@@ -99,16 +100,23 @@ def _no_password() -> str:
     raise ValueError("the key has a password; nobody is there to type it")
 
 
-def raise_nofile() -> int:
-    """Raise the limit of open files to what is allowed; how many client connections that leaves room for."""
+def allowed_files() -> int:
+    """How many files this process may have open once its limit is raised."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return _MANY if hard == resource.RLIM_INFINITY else hard
+
+
+def raise_nofile(taken: int = 0) -> int:
+    """Raise the limit of open files to what is allowed; how many client connections that leaves room for beside the
+    files that are `taken`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
     except (OSError, ValueError):
         pass  # macOS calls its limit infinite and then refuses it
-    files = 1 << 20 if soft == resource.RLIM_INFINITY else soft
-    return files - min(_KEPT_BACK, files // 2)
+    files = _MANY if soft == resource.RLIM_INFINITY else soft
+    return files - min(_KEPT_BACK + taken, files // 2)
 
 
 def check_parser(*, allow_python_parser: bool = False) -> None:

@@ -8,7 +8,6 @@ import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from email.utils import formatdate
 
 from aiohttp import web
@@ -16,9 +15,12 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpVersion11
 
 from proxy.errors import CachegateError, TruncatedError
-from proxy.message import Framing, Reply, lower_name
+from proxy.fixed import fixed
+from proxy.message import Fields, Framing, Reply
+from proxy.server.plain import Raw
 
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "proxy-connection"})
+_LENGTH = frozenset({"content-length"})
 PIECE = 1 << 16  # bytes that are given to the socket at once, and wait there for a client that reads no more
 _LAST_CHUNK = b"0\r\n\r\n"
 
@@ -27,7 +29,7 @@ class Unsendable(CachegateError):
     """A reply whose head would mean something else on the wire; none of it was sent."""
 
 
-@dataclass(frozen=True, slots=True)
+@fixed
 class Wire:
     """A head as it goes out, and how the end of its body is told. `length` counts the bytes of content that follow
     where they are known; `keep_alive`: another request may follow on the connection."""
@@ -40,32 +42,29 @@ class Wire:
 
 def render(reply: Reply, *, method: str, http11: bool, keep_alive: bool, date: bytes) -> Wire:
     """The head of `reply` to a request of `method` (RFC 9112 4, 6.3); Unsendable where there is none."""
-    known = [(lower_name(name), name, value) for name, value in reply.fields.pairs]
-    declared = _declared({value for name, _, value in known if name == "content-length"})
+    fields = reply.fields
+    declared = _declared(fields) if "content-length" in fields else None
     framing, told, length = _framing(reply, method, http11, declared)
     keep_alive = keep_alive and not reply.close and framing is not Framing.CLOSE
     options = _options(reply, http11, keep_alive)
-    lines = [b"HTTP/1.1 %d %b" % (reply.status, reply.phrase.encode("latin-1"))]
-    dated = False
-    for lower, name, value in known:
-        if lower == "content-length":
-            if told is None or told != declared:
-                continue
-            told = None  # once is enough
-        elif lower in _HOP_BY_HOP and lower not in options:
-            continue
-        dated = dated or lower == "date"
-        lines.append(b"%b: %b" % (name, value))
-    if not dated:
-        lines.append(b"Date: " + date)
+    if told is None or told != declared:
+        fields = fields.without(_LENGTH)
+    else:
+        fields, told = _once(fields), None  # it stands there, and once is enough
+    fields = fields.without(_HOP_BY_HOP.difference(options) if options else _HOP_BY_HOP)
+    more = []
+    if "date" not in fields:
+        more.append(b"Date: %b\r\n" % date)
     if told is not None:
-        lines.append(b"Content-Length: %d" % told)
+        more.append(b"Content-Length: %d\r\n" % told)
     if framing is Framing.CHUNKED:
-        lines.append(b"Transfer-Encoding: chunked")
+        more.append(b"Transfer-Encoding: chunked\r\n")
     if options:
-        lines.append(b"Connection: " + ", ".join(options).encode())
-    head = b"\r\n".join(lines) + b"\r\n\r\n"
-    if not head.count(b"\n") == head.count(b"\r") == len(lines) + 1 or b"\0" in head:
+        more.append(b"Connection: %b\r\n" % ", ".join(options).encode())
+    first = b"HTTP/1.1 %d %b\r\n" % (reply.status, reply.phrase.encode("latin-1"))
+    head = b"".join((first, fields.written, *more, b"\r\n"))
+    ends = len(fields) + len(more) + 2  # of lines, the empty one included
+    if not head.count(b"\n") == head.count(b"\r") == ends or 0 in head:
         raise Unsendable("a control character in a header field")
     return Wire(head, framing, length, keep_alive)
 
@@ -80,14 +79,22 @@ def _options(reply: Reply, http11: bool, keep_alive: bool) -> list[str]:
     return options
 
 
-def _declared(values: set[bytes]) -> int | None:
-    """The one Content-Length that the reply's fields give."""
-    if not values:
-        return None
-    text = values.pop()
-    if values or not text.isdigit():
+def _declared(fields: Fields) -> int:
+    """The one Content-Length that the reply's fields give; there is one."""
+    lines = fields.lines("content-length")
+    text = lines[0]
+    if lines.count(text) < len(lines) or not (text.isascii() and text.isdigit()):
         raise Unsendable(f"Content-Length {text!r} is not one number")
     return int(text)
+
+
+def _once(fields: Fields) -> Fields:
+    """These with the first alone of the lines that give the length; there is one."""
+    lines = fields.order.lines["content-length"]
+    if isinstance(lines, int):
+        return fields
+    order, take = fields.order.only(tuple([place for place in range(len(fields)) if place not in lines[1:]]))
+    return Fields.laid(order, take(fields.values))
 
 
 def _framing(reply: Reply, method: str, http11: bool, declared: int | None) -> tuple[Framing, int | None, int | None]:
@@ -129,41 +136,17 @@ class HttpDate:
         return self._text
 
 
-class Outgoing(web.StreamResponse):
-    """One reply on its way to the client. `sent` counts bytes of content, `complete` says that all of it went out.
+class Outgoing:
+    """One reply on its way to the client. `sent` counts bytes of content, `complete` says that all of it went out,
+    `keep_alive` that another request may follow."""
 
-    Given to aiohttp after `send`, it has nothing left to do but to tell whether the connection is kept. `pending` is
-    a reply that aiohttp is to have sent by itself.
-    """
-
-    def __init__(
-        self, raw: web.BaseRequest, date: HttpDate, *, send_idle: float = 60.0, pending: Reply | None = None
-    ) -> None:
-        super().__init__()
+    def __init__(self, raw: Raw, date: HttpDate, *, send_idle: float = 60.0) -> None:
         self.sent = 0
         self.complete = False
+        self.keep_alive = False
         self._raw = raw
         self._date = date
         self._send_idle = send_idle
-        self._pending = pending
-        self._keep = False
-
-    @property
-    def keep_alive(self) -> bool:
-        return self._keep
-
-    @property
-    def body_length(self) -> int:
-        return self.sent
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            await self.send(pending, keep_alive=False)
-        return None
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Nothing: what was to be sent was sent."""
 
     async def send(self, reply: Reply, *, keep_alive: bool) -> None:
         """Write the whole reply. Unsendable before any of it was written; ConnectionError when the client left, and
@@ -178,24 +161,21 @@ class Outgoing(web.StreamResponse):
                 keep_alive=keep_alive,
                 date=self._date(),
             )
-            self.set_status(reply.status)
-            await self._write_whole(wire, body)
-            self._keep = wire.keep_alive
+            try:
+                if isinstance(body, bytes):
+                    await self._send_bytes(wire, body)
+                else:
+                    await self._send_stream(wire, body)
+            except BaseException:
+                self.cut()
+                raise
+            self.keep_alive = wire.keep_alive
             self.complete = True
             if not wire.keep_alive:
                 end(self._raw.transport)
         finally:
-            await give_back(reply)
-
-    async def _write_whole(self, wire: Wire, body: bytes | AsyncIterator[bytes]) -> None:
-        try:
-            if isinstance(body, bytes):
-                await self._send_bytes(wire, body)
-            else:
-                await self._send_stream(wire, body)
-        except BaseException:
-            self.cut()
-            raise
+            if not isinstance(body, bytes):
+                await give_back(reply)
 
     async def _send_bytes(self, wire: Wire, body: bytes) -> None:
         """Piece by piece: what a slow client has not taken is a copy of its own, whoever else reads the same bytes."""
@@ -203,7 +183,8 @@ class Outgoing(web.StreamResponse):
         piece = content[:PIECE]
         self._write(wire.head + piece)
         self.sent = len(piece)
-        await self._flow()
+        if self._raw.protocol.writing_paused:
+            await self._flow()
         while self.sent < len(content):
             piece = content[self.sent : self.sent + PIECE]
             self._write(piece)
@@ -241,15 +222,42 @@ class Outgoing(web.StreamResponse):
         if self._raw.protocol.writing_paused:
             try:
                 async with asyncio.timeout(self._send_idle):
-                    await self._raw.writer.drain()
+                    await self._raw.protocol._drain_helper()  # noqa: SLF001 what aiohttp's own writer waits for
             except TimeoutError as error:
                 raise ConnectionResetError("the client stopped reading") from error
 
     def cut(self) -> None:
         """End the connection so that no client can take what it got for a whole message."""
-        self._keep = False
+        self.keep_alive = False
         if self._raw.transport is not None:
             reset(self._raw.transport)
+
+
+class Sent(web.StreamResponse):
+    """What aiohttp is given back. It has nothing left to do but to tell whether the connection is kept, or to have it
+    sent that a head could not be read."""
+
+    def __init__(self, out: Outgoing, pending: Reply | None = None) -> None:
+        super().__init__()
+        self._out = out
+        self._pending = pending
+
+    @property
+    def keep_alive(self) -> bool:
+        return self._out.keep_alive
+
+    @property
+    def body_length(self) -> int:
+        return self._out.sent
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            await self._out.send(pending, keep_alive=False)
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Nothing: what was to be sent was sent."""
 
 
 def end(transport: asyncio.Transport | None) -> None:

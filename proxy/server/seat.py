@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Self
 
+from proxy.eventloop import EventLoop
 from proxy.importing import imported
 
 ORPHANED = 5.0  # seconds that a worker gets to end by itself once its parent has gone
@@ -32,6 +33,7 @@ class Seat:
     bus: socket.socket
     ring: int
     life: int
+    loop: EventLoop
 
     @property
     def descriptors(self) -> list[int]:
@@ -48,6 +50,7 @@ class Seat:
             "bus": self.bus.fileno(),
             "ring": self.ring,
             "life": self.life,
+            "loop": self.loop,
         }
         return [sys.executable, "-c", _BEGIN, json.dumps(sys.path), work, json.dumps(told)]
 
@@ -63,6 +66,7 @@ class Seat:
             _sockets([told["bus"]])[0],
             told["ring"],
             told["life"],
+            told["loop"],
         )
 
 

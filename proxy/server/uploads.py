@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from aiohttp import web
 from aiohttp.http import HttpVersion11
 from aiohttp.web_protocol import RequestPayloadError
 
@@ -12,6 +11,7 @@ from proxy.errors import BadRequest, ClientGone
 from proxy.message import Upload
 from proxy.policy.fields import members
 from proxy.reasons import Why
+from proxy.server.plain import Raw
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -30,12 +30,11 @@ class Uploads:
 class Intake:
     """Reads one body. `failure` is why it could not be read to its end, None as long as it could."""
 
-    def __init__(self, raw: web.BaseRequest, bounds: Uploads) -> None:
+    def __init__(self, raw: Raw, bounds: Uploads) -> None:
         self.failure: BadRequest | ClientGone | None = None
         self.bounds = bounds
         self._raw = raw
-        expected = members(",".join(raw.headers.getall("Expect", ())).lower())
-        self._expected = "100-continue" in expected and raw.version == HttpVersion11
+        self._expected = "Expect" in raw.headers and _invited(raw)
 
     @property
     def too_large(self) -> BadRequest | None:
@@ -93,3 +92,9 @@ class Intake:
     def _failed(self, failure: BadRequest | ClientGone) -> BadRequest | ClientGone:
         self.failure = failure
         return failure
+
+
+def _invited(raw: Raw) -> bool:
+    """Whether the client waits to be asked for its body."""
+    expected = members(",".join(raw.headers.getall("Expect", ())).lower())
+    return "100-continue" in expected and raw.version == HttpVersion11

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.errors import ConfigError, Problem
+from proxy.eventloop import EventLoop
 from proxy.server.bus import BusError, Ears, Link, connected
 from proxy.server.lifecycle import Drain, Signals
 from proxy.server.seat import Seat
@@ -60,10 +61,11 @@ class Shares:
     public: Sequence[Sockets]
     admin: Sequence[Sockets]
     ring: int
+    loop: EventLoop
     life: tuple[int, int] = field(default_factory=os.pipe)
 
     def seat(self, number: int, of: int, bus: socket.socket) -> Seat:
-        return Seat(number, of, self.public[number], self.admin[number], bus, self.ring, self.life[0])
+        return Seat(number, of, self.public[number], self.admin[number], bus, self.ring, self.life[0], self.loop)
 
     def stop_listening(self) -> None:
         """From here on the port is as open as the workers keep it."""

@@ -26,6 +26,7 @@ import aiohttp
 
 from proxy.entry import Entry, any_variant
 from proxy.errors import ConfigError, Problem
+from proxy.eventloop import run
 from proxy.invalidation.local import LocalLog
 from proxy.invalidation.parent_log import ParentLog
 from proxy.invalidation.records import Kind, Purge, url_name
@@ -42,10 +43,10 @@ from proxy.redis.keys import Names
 from proxy.redis.server import Server
 from proxy.server.access_log import Books
 from proxy.server.admin.probes import Readiness
-from proxy.server.connections import Limits
 from proxy.server.desk import Desk
 from proxy.server.front import Doorway, Front
 from proxy.server.gate import Gate
+from proxy.server.http1 import Limits
 from proxy.server.lifecycle import Drain, Port, Signals, serve
 from proxy.server.listening import bind
 from proxy.server.member import Member
@@ -73,7 +74,7 @@ def work(seat: Seat) -> int:
     """What runs in each worker's process."""
     if (wish := json.loads(os.environ["CREW"])).get("fail") == "import" and seat.number == wish.get("who", 0):
         raise RuntimeError("cannot even begin")
-    return asyncio.run(_work(seat))
+    return run(_work(seat), seat.loop)
 
 
 async def _work(seat: Seat) -> int:
@@ -268,7 +269,7 @@ async def _parent(said: dict[str, Any]) -> int:
     log = LocalLog(directory / "journal", shares="redis" in said)
     log.open()
     memory = shared_memory(said.get("ring", CAPACITY))
-    shares = Shares(spread(bound, size), [()] * size, memory)
+    shares = Shares(spread(bound, size), [()] * size, memory, "uvloop")
     keeper = Keeper(directory / "answers", max_bytes=said["file_max"], clock=time.time)
     await keeper.open()
 

@@ -17,9 +17,9 @@ from proxy.observe.counters import Counters
 from proxy.outcome import Outcome, Verdict
 from proxy.policy.own_answers import own_answer
 from proxy.reasons import Why
-from proxy.server.connections import Limits
 from proxy.server.front import Admin, Doorway, Front
 from proxy.server.gate import Gate
+from proxy.server.http1 import Limits
 from proxy.upstream.protocol import Link
 
 Answer = Callable[[Request], Reply | Awaitable[Reply]]
