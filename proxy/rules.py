@@ -191,9 +191,10 @@ class RuleTable:
 
     def match(self, request: Request) -> Rule:
         """The first rule that fits, else the one for unmatched traffic. Methods and headers are read every time."""
-        for matcher in self._candidates(request.host, request.path):
-            if matcher.unfit(request) is None:
-                return matcher.rule
+        if self.rules:
+            for matcher in self._candidates(request.host, request.path):
+                if matcher.unfit(request) is None:
+                    return matcher.rule
         return self.unmatched
 
     def on_path(self, request: Request) -> tuple[Rule, ...]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.entry import KeyParts
+from proxy.entry import KeyParts, Scope
 from proxy.message import Request
 from proxy.policy.keys import KeyDeriver, Keyed, Refused, derive, needs_body, url_forms
 from proxy.policy.memo import Memo
@@ -347,11 +347,7 @@ def test_memory_is_bounded() -> None:
 TEXT = st.text("a1:0\n\xff", max_size=4)
 PARTS = st.builds(
     KeyParts,
-    upstream=TEXT,
-    namespace=TEXT,
-    scheme=TEXT,
-    method=TEXT,
-    host=TEXT,
+    scope=st.builds(Scope, TEXT, TEXT, TEXT, TEXT, TEXT),
     path=TEXT,
     query=st.none() | TEXT,
     body=TEXT,
@@ -367,11 +363,12 @@ def test_different_parts_never_have_the_same_bytes(one: KeyParts, other: KeyPart
 @given(PARTS, st.data())
 def test_moving_a_boundary_changes_the_bytes(parts: KeyParts, data: st.DataObject) -> None:
     """The classic confusion: the end of one part becomes the beginning of the next."""
-    names = ["upstream", "namespace", "scheme", "method", "host", "path"]
-    at = data.draw(st.integers(0, len(names) - 2))
-    left, right = getattr(parts, names[at]), getattr(parts, names[at + 1])
-    cut = data.draw(st.integers(0, len(left + right)))
-    moved = replace(parts, **{names[at]: (left + right)[:cut], names[at + 1]: (left + right)[cut:]})
+    texts = [*parts.scope, parts.path]
+    at = data.draw(st.integers(0, len(texts) - 2))
+    both = texts[at] + texts[at + 1]
+    cut = data.draw(st.integers(0, len(both)))
+    texts[at], texts[at + 1] = both[:cut], both[cut:]
+    moved = replace(parts, scope=Scope(*texts[:5]), path=texts[5])
     assert (moved.encode() == parts.encode()) is (moved == parts)
 
 

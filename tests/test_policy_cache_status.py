@@ -1,13 +1,19 @@
 """Cache-Status: RFC 9211 2, 2.1-2.8, 6; the contract's table of response headers; row 9."""
 
+from typing import Any
+
 import http_sf
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.message import Fields
 from proxy.outcome import Outcome, Tier, Verdict
 from proxy.policy.cache_status import forward_word, render
+from proxy.policy.presenting import dress
 from proxy.reasons import Why
+from proxy.rules import Rule
+from tests.support.asking import ask
 
 MISS = Outcome(Verdict.MISS, Why.URI_MISS, fwd="uri-miss")
 
@@ -135,6 +141,43 @@ def test_it_is_always_a_list_of_one(
     assert len(parsed) == 1
     parameters = parsed[0][1]
     assert not ("hit" in parameters and "fwd" in parameters)  # 2.1: exclusive
+
+
+SAID: dict[str, Any] = {"status": 200, "age": None, "name": "one", "control": None}
+KNOWN: dict[str, Any] = {"verdict": Verdict.MISS, "reason": Why.URI_MISS, "fwd": "uri-miss", "upstream_status": 200}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"verdict": Verdict.HIT},
+        {"reason": Why.SET_COOKIE},
+        {"tier": Tier.FILE},
+        {"fwd": None},
+        {"ttl": 1.5},
+        {"ttl": -1.5},
+        {"stored": True},
+        {"stored_why": Why.PRIVATE},
+        {"collapsed": True},
+        {"upstream_status": 304},
+        {"status": 304},
+        {"age": 0.5},
+        {"age": 1.5},
+        {"name": "two"},
+        {"control": "private"},
+    ],
+    ids=repr,
+)
+def test_what_is_remembered_for_one_outcome_is_told_of_no_other(change: dict[str, Any]) -> None:
+    for changed in ({}, change, {}):
+        said = SAID | {name: value for name, value in changed.items() if name in SAID}
+        outcome = Outcome(**KNOWN | {name: value for name, value in changed.items() if name not in SAID})
+        status, age, name, control = said.values()
+        told = dress(Fields(), ask(), Rule(client_cache_control=control), outcome, name, age, status=status)
+        assert told.get("cache-status") == render("cachegate", outcome, status)
+        assert (told.get("x-cache"), told.get("x-cache-tier")) == (outcome.verdict, outcome.tier)
+        assert told.get("age") == (None if age is None else str(int(age)))
+        assert (told.get("via"), told.get("cache-control")) == (f"1.1 {name}", control)
 
 
 @pytest.mark.parametrize(

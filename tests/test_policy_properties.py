@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
-from proxy.entry import BytesBody, Entry, Found, KeyParts, Variant
+from proxy.entry import BytesBody, Entry, Found, KeyParts, Scope, Variant
 from proxy.message import Fields, Framing, Head, Request
 from proxy.outcome import Tier
 from proxy.policy.cache_control import for_shared_cache
@@ -75,7 +75,7 @@ CREDENTIALS = ("authorization", "x-api-key")
 
 
 def entry_of(head: Head, keep: Keep | None = None) -> Entry:
-    parts = KeyParts("u", "", "http", "GET", "api.example.com", "/")
+    parts = KeyParts(Scope("u", "", "http", "GET", "api.example.com"), "/")
     vary = keep.vary if keep is not None else ()
     times = (head.requested_at, head.received_at, T + 1e9)
     return Entry("0" * 64, parts, head.status, "", head.fields, *times, BytesBody(b""), vary)

@@ -16,6 +16,8 @@ from proxy.policy.fields import INFINITE, IS_TOKEN, TOKEN, delta_seconds, member
 from proxy.rules import Rule
 
 TARGETS = ("cachegate-cache-control", "cdn-cache-control")  # most specific first (RFC 9213 2.2)
+_TARGETED = frozenset(TARGETS)
+_ASKING = frozenset({"cache-control", "pragma"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,11 @@ def parse(fields: Fields) -> Directives:
 
 def for_shared_cache(fields: Fields) -> Directives:
     """What an answer says to us: the first valid field of `TARGETS` alone, else Cache-Control (RFC 9213 2.2)."""
-    for name in TARGETS:
-        value = fields.get(name)
-        if value is not None and (targeted := _targeted(value)) is not None:
-            return targeted
+    if fields.has_any(_TARGETED):
+        for name in TARGETS:
+            value = fields.get(name)
+            if value is not None and (targeted := _targeted(value)) is not None:
+                return targeted
     return parse(fields)
 
 
@@ -69,7 +72,7 @@ def asked(request: Request, rule: Rule) -> Directives:
     `no-cache`, `max-age` and Pragma force a revalidation: from the trusted only, unless the rule hears them from all.
     """
     fields = request.fields
-    if rule.client_directives == "ignore":
+    if rule.client_directives == "ignore" or not fields.has_any(_ASKING):
         return SILENT
     reloads = request.trusted or rule.client_directives == "all"
     lines = fields.lines("cache-control")

@@ -81,6 +81,22 @@ def render(name: str, outcome: Outcome, status: int | None = None, *, debug: boo
     return "; ".join(parts)
 
 
+def told(outcome: Outcome, status: int | None) -> tuple[object, ...]:
+    """All that `render` reads but the key: what is the same here is told in the same words."""
+    return (
+        outcome.verdict,
+        outcome.reason,
+        outcome.tier,
+        outcome.fwd,
+        None if outcome.ttl is None else floor(outcome.ttl),
+        outcome.stored,
+        outcome.stored_why,
+        outcome.collapsed,
+        outcome.upstream_status,
+        status,
+    )
+
+
 def _forwarded(outcome: Outcome) -> bool:
     """What stands in for an answer that never came is a hit (2.1): with `fwd`, the status that the client sees would
     be taken for the next hop's (2.3)."""

@@ -2,7 +2,7 @@
 
 from proxy.entry import Entry, Pairs
 from proxy.message import Fields, Request
-from proxy.policy.fields import date_field, entity_tags, etag, parse_date, same_weakly
+from proxy.policy.fields import IS_TAG, date_field, entity_tags, etag, parse_date, same_weakly
 
 # Answered by us, so taken off before a fetch whose answer is to be kept.
 CLIENT_CONDITIONS = frozenset({"if-none-match", "if-modified-since"})
@@ -34,6 +34,8 @@ def client_condition(request: Request, status: int, fields: Fields) -> int | Non
     Precedence as in RFC 9110 13.2.2; conditions count only where the answer would be a success (13.2.1).
     """
     if not 200 <= status < 300 or request.method not in ("GET", "HEAD"):
+        return None
+    if not request.fields.has_any(CLIENT_CONDITIONS):
         return None
     match = request.fields.get("if-none-match")
     if match is not None:
@@ -72,7 +74,7 @@ def not_modified_fields(fields: Fields) -> Fields:
 def for_the_origin(request: Request) -> bool:
     """Whether the request has a condition that a cache must not evaluate (RFC 9111 4.3.2), or one that would mean 412
     for its method, which only the origin can say (RFC 9110 13.1.2)."""
-    if any(name in request.fields for name in ORIGIN_CONDITIONS):
+    if request.fields.has_any(ORIGIN_CONDITIONS):
         return True
     return request.method not in ("GET", "HEAD") and "if-none-match" in request.fields
 
@@ -88,8 +90,9 @@ def conditions(method: str, status: int, fields: Fields) -> Pairs:
     if method != "GET" or not 200 <= status < 300:
         return ()
     found = []
-    if etag(fields) is not None:
-        found.append(("If-None-Match", (fields.get("etag") or "").strip(" \t")))
+    tag = fields.get("etag")
+    if tag is not None and (IS_TAG(tag) or etag(fields) is not None):
+        found.append(("If-None-Match", tag.strip(" \t")))
     modified = fields.get("last-modified")
     if modified is not None and parse_date(modified, 0.0) is not None:
         found.append(("If-Modified-Since", modified))

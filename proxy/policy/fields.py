@@ -182,6 +182,9 @@ def entity_tags(value: str) -> tuple[EntityTag, ...]:
     return tuple(tags)
 
 
+IS_TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"').fullmatch  # exactly one, with nothing around it
+
+
 def etag(fields: Fields) -> EntityTag | None:
     """The ETag of an answer; None when it has none, or not exactly one valid one."""
     text = fields.get("etag")

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from proxy.entry import Pairs
-from proxy.message import Fields, Head, Request, lower_name
+from proxy.message import Fields, Head, Request
+from proxy.names import Order, Take, lower_name
 from proxy.policy.fields import delta_seconds
+from proxy.policy.identity import SET_COOKIES
 from proxy.policy.paths import climbs
 from proxy.rules import Mode, Rule
 
@@ -43,9 +45,8 @@ _FOR_ALL = frozenset(
         "etag",
         "expires",
         "last-modified",
-        "set-cookie",
-        "set-cookie2",
         "vary",
+        *SET_COOKIES,
     }
 )
 # What Connection may name without taking away what was meant for the origin, or what the door still has to read.
@@ -146,33 +147,39 @@ def outgoing(
     """
     rule = rule or _NO_RULE
     said = (*added, *extra)
-    names = tuple(name.lower() for name, _ in said)
-    keyed, gone, shadowed = _left_out(rule.key.headers, rule.request_headers, names, drop)
-    nominated = _taken_off(request.fields.get("connection"))
+    fields, names = request.fields, tuple([name.lower() for name, _ in said])
+    connection = fields.get("connection")
+    nominated = _NOTHING if connection is None else _taken_off(connection)
     believed = request.trusted and rule.mode in _UNCACHED  # nothing of the answer is for another
-    kept = []
-    for pair in request.fields.pairs:
-        name = lower_name(pair[0])
-        meant = name.replace("_", "-")
-        claimed = meant.startswith(_FORWARDED) and name not in keyed and not (believed and meant == name)
-        if not (claimed or name in gone or name in nominated or (meant != name and meant in shadowed)):
-            kept.append(pair)
-    made = [pair for pair in _made(request, rule, forward_client_ip) if pair[0].lower() not in names]
-    whole = Fields((*kept, *Fields.of(("Via", f"{request.version} {via_name}"), *made, *said).pairs))
+    long = not fields.order.lasting or len(connection or "") > _LONG
+    kept, take = (_passing.__wrapped__ if long else _passing)(
+        fields.order, nominated, rule.key.headers, rule.request_headers, names, drop, believed
+    )
+    host = request.host if rule.key.host else ""
+    client = request.client if forward_client_ip else ""
+    brief = len(host) + sum([len(value) for _, value in extra]) <= _LONG
+    tell = _told if brief else _told.__wrapped__
+    told = tell(f"{request.version} {via_name}", client, request.scheme, host, said)
+    whole = Fields.laid(kept, take(fields.values)).followed_by(told)
+    if request.id and "x-request-id" not in fields and "x-request-id" not in names:
+        whole = whole.plus(("X-Request-Id", request.id))
     return _one_hop_less(whole) if request.method in ("OPTIONS", "TRACE") else whole
 
 
 _NO_RULE = Rule()
+_NOTHING: frozenset[str] = frozenset()
+_LONG = 1024  # bytes of what a client says, up to which it is remembered
 
 
 def response_fields(fields: Fields) -> Fields:
     """An answer's end-to-end fields, in order and byte for byte."""
+    value = fields.get("connection")
+    if value is None or value.lower() in ("keep-alive", "close"):
+        return fields.without(_NOT_ANSWERED)
     nominated = frozenset(
-        name
-        for name in _nominated(fields.get("connection"))
-        if name not in _FOR_ALL and not name.endswith("-cache-control")
+        name for name in _nominated(value) if name not in _FOR_ALL and not name.endswith("-cache-control")
     )
-    return fields.without(_NOT_ANSWERED if nominated <= _NOT_ANSWERED else _NOT_ANSWERED | nominated)
+    return fields.without(_NOT_ANSWERED | nominated)
 
 
 def upgrade_required(head: Head) -> Pairs:
@@ -198,8 +205,8 @@ def hops_left(request: Request) -> int | None:
 
 def upstream_target(base_path: str, strip_prefix: str, target: str) -> str:
     """The target at the upstream: `strip_prefix` off when it covers whole segments, `base_path` before it."""
-    if not target.startswith("/"):
-        return target  # OPTIONS *
+    if not (base_path or strip_prefix) or not target.startswith("/"):
+        return target  # nothing is put before it, and nothing taken off; or it is OPTIONS *
     return base_path.rstrip("/") + _stripped(strip_prefix, target)
 
 
@@ -219,19 +226,37 @@ def _stripped(strip_prefix: str, target: str) -> str:
     return target
 
 
-def _taken_off(value: str | None) -> frozenset[str]:
+def _taken_off(value: str) -> frozenset[str]:
     """Which of a request's fields its Connection takes off."""
     names = _nominated(value) - _WITNESSES
     return frozenset(name for name in names if not name.startswith(_FORWARDED)) if names else names
 
 
-def _nominated(value: str | None) -> frozenset[str]:
-    if value is None:
-        return frozenset()
+def _nominated(value: str) -> frozenset[str]:
     return frozenset(option.strip().lower() for option in value.split(","))
 
 
 @lru_cache(maxsize=1024)
+def _passing(
+    order: Order,
+    nominated: frozenset[str],
+    key: tuple[str, ...],
+    conditions: Pairs,
+    said: tuple[str, ...],
+    drop: frozenset[str],
+    believed: bool,
+) -> tuple[Order, Take]:
+    """Which of those names are sent on, and what takes their values; clients send the same ones again and again."""
+    keyed, gone, shadowed = _left_out(key, conditions, said, drop)
+    kept = []
+    for place, name in enumerate(map(lower_name, order.names)):
+        meant = name.replace("_", "-")
+        claimed = meant.startswith(_FORWARDED) and name not in keyed and not (believed and meant == name)
+        if not (claimed or name in gone or name in nominated or (meant != name and meant in shadowed)):
+            kept.append(place)
+    return order.only(tuple(kept))
+
+
 def _left_out(
     key: tuple[str, ...], conditions: Pairs, said: tuple[str, ...], drop: frozenset[str]
 ) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
@@ -241,21 +266,25 @@ def _left_out(
     return keyed, gone, gone.union(_CHOOSING, keyed)
 
 
-def _made(request: Request, rule: Rule, forward_client_ip: bool) -> Iterator[tuple[str, str]]:
+@lru_cache(maxsize=1024)
+def _told(via: str, client: str, scheme: str, host: str, said: Pairs) -> Fields:
+    """What every proxy says, that it is one, and what it knows, but for what is `said` in its place; then that."""
+    names = {name.lower() for name, _ in said}
+    made = [pair for pair in _made(client, scheme, host) if pair[0].lower() not in names]
+    return Fields.of(("Via", via), *made, *said)
+
+
+def _made(client: str, scheme: str, host: str) -> Iterator[tuple[str, str]]:
     """Who asked, by which scheme, for which host: the old names and the new one (RFC 7239 4)."""
-    host = request.host if rule.key.host else ""
-    client = request.client if forward_client_ip else ""
     forwarded = [f"for={_node(client)}"] if client else []
     if client:
         yield "X-Forwarded-For", client
-    yield "X-Forwarded-Proto", request.scheme
+    yield "X-Forwarded-Proto", scheme
     if host:
         yield "X-Forwarded-Host", host
         forwarded.append(f'host="{host}"' if ":" in host else f"host={host}")
-    forwarded.append(f"proto={request.scheme}")
+    forwarded.append(f"proto={scheme}")
     yield "Forwarded", ";".join(forwarded)
-    if request.id and "x-request-id" not in request.fields:
-        yield "X-Request-Id", request.id
 
 
 def _node(client: str) -> str:

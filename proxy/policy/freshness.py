@@ -129,8 +129,8 @@ def initial_age(fields: Fields, requested_at: float, received_at: float) -> floa
 
 def _age_value(fields: Fields) -> int:
     """The first member of Age; what is no number is ignored (RFC 9111 5.1)."""
-    first = next(iter(members(fields.get("age") or "")), "")
-    return delta_seconds(first) or 0
+    said = fields.get("age")
+    return 0 if said is None else delta_seconds(next(iter(members(said)), "")) or 0
 
 
 def current_age(entry: Entry, now: float) -> float:

@@ -3,19 +3,24 @@
 from dataclasses import replace
 
 from proxy.entry import Pairs
-from proxy.message import Request
+from proxy.message import Fields, Request
 from proxy.reasons import Why
 from proxy.rules import Rule
+
+SET_COOKIES = frozenset({"set-cookie", "set-cookie2"})  # the second of RFC 2965
+
+
+def sets_cookies(fields: Fields) -> bool:
+    """Whether an answer makes its client known to the origin from now on (RFC 6265)."""
+    return fields.has_any(SET_COOKIES)
 
 
 def uncovered(request: Request, rule: Rule) -> Why | None:
     """What the request carries of a person that the rule neither puts into the key nor says to ignore. Such a request
     takes part only in what the origin's own word lets a shared cache give to anybody."""
     fields = request.fields
-    if rule.key.credentials == "refuse":
-        for name in rule.credential_headers:
-            if name in fields:
-                return Why.CREDENTIALS
+    if rule.key.credentials == "refuse" and fields.has_any(rule.credential_headers):
+        return Why.CREDENTIALS
     return Why.COOKIE if rule.key.cookies is None and "cookie" in fields else None
 
 

@@ -6,6 +6,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 from proxy.message import Head, Request
 from proxy.policy.paths import normal_path
 from proxy.policy.tags import filled
+from proxy.reasons import Why
 from proxy.rules import Rule
 
 # RFC 9110 9.2.1, and what the registry of methods (18.2) calls safe besides.
@@ -16,6 +17,15 @@ _PORTS = {"http": 80, "https": 443}
 def unsafe(method: str) -> bool:
     """Whether a method may change things; an unknown one may (RFC 9111 4.4)."""
     return method not in SAFE_METHODS
+
+
+def changes(request: Request, rule: Rule, why: Why) -> bool:
+    """Whether a request that goes to the origin unkeyed, for `why`, may change things: its method is unsafe, and more
+    than its size tells it from those that its rule looks up. A GraphQL operation that was not read may be a mutation.
+    """
+    if why is Why.BODY_TOO_LARGE and rule.key.body.kind != "graphql":
+        return False
+    return unsafe(request.method)
 
 
 def invalidated_urls(request: Request, head: Head) -> tuple[tuple[str, str], ...]:

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
-from proxy.entry import KeyParts, Pairs
-from proxy.message import Fields, Request, lower_name
+from proxy.entry import KeyParts, Pairs, Scope
+from proxy.fixed import fixed
+from proxy.message import Fields, Request
+from proxy.names import lower_name
 from proxy.policy.graphql_form import graphql_request
 from proxy.policy.json_form import canonical_json
 from proxy.policy.memo import Memo
@@ -22,7 +24,7 @@ from proxy.rules import BodyKey, KeySpec, Rule, RuleTable
 OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override")
 
 
-@dataclass(frozen=True, slots=True)
+@fixed
 class Keyed:
     """The key, and the target to send upstream for what is stored under it."""
 
@@ -131,7 +133,7 @@ def _refusal(request: Request, plan: _Plan, method: str) -> Why | None:
         return Why.METHOD
     if method == "GET" and request.body is not None and request.body.length != 0:
         return Why.CONTENT_IN_GET
-    for raw, _ in request.fields.pairs:
+    for raw in request.fields.order.names:
         if raw not in _HARMLESS and (why := _suspect(raw, request, plan.rule)) is not None:
             return why
     return None
@@ -231,17 +233,9 @@ def _keyed(request: Request, rule: Rule, method: str, selected: Pairs, content: 
     if normal is None:
         return Refused(Why.UNSAFE_TARGET)
     path, query = normal
-    parts = KeyParts(
-        upstream=rule.upstream_id,
-        namespace=rule.namespace,
-        scheme=request.scheme,
-        method=method,
-        host=request.host if rule.key.host else "",
-        path=path,
-        query=query,
-        body=content,
-        selected=selected,
-    )
+    host = request.host if rule.key.host else ""
+    scope = Scope(rule.upstream_id, rule.namespace, request.scheme, method, host)
+    parts = KeyParts(scope, path, query, content, selected)
     return Keyed(parts.digest(), parts, parts.target)
 
 

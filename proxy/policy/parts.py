@@ -254,7 +254,7 @@ def judge_range(request: Request, found: Found, extents: Extents, rule: Rule, no
     if all(extents.covers(part) for part in wanted):
         return Confirm(decision) if isinstance(decision, Fetch) else decision
     hull, validator = missing(extents, wanted), strong_validator(entry.fields, entry.received_at)
-    if hull is None or validator is None or any(name in request.fields for name in CLIENT_CONDITIONS):
+    if hull is None or validator is None or request.fields.has_any(CLIENT_CONDITIONS):
         return AsCame()
     if uncovered(request, rule) is not None:
         return AsCame()  # what the origin tells somebody in particular says nothing of what everybody gets

@@ -19,6 +19,10 @@ _NOT_VALID = r"[^A-Za-z0-9\-._~!$&'()*+,;=:@/?%]"
 _REWRITE = re.compile(r"%[0-9A-Fa-f]{2}|" + _NOT_VALID)
 _ENCODE = re.compile(_NOT_VALID)
 _STRAY = re.compile(r"%(?![0-9A-Fa-f]{2})")
+# Already in normal form, and read in one way: no escapes, no ";", no segment that is empty or begins with a dot.
+_PLAIN = r"A-Za-z0-9\-_~!$&'()*+,=:@"
+_PLAIN_PATH = re.compile(rf"(?:/[{_PLAIN}][{_PLAIN}.]*)+/?").fullmatch
+_PLAIN_QUERY = re.compile(rf"[{_PLAIN}./?;]*").fullmatch
 _BROKEN = re.compile("[\\x00-\\x20\\x7f#\u0100-\U0010ffff]")  # no part of any request target (RFC 9112 3.2)
 
 # What one server takes for a separator, a parameter or a parent directory, and the next one for a name.
@@ -32,6 +36,8 @@ _AMBIGUOUS = re.compile(
 
 def normal_path(path: str) -> str | None:
     """The path's one normal form, idempotent; None when it has none."""
+    if _PLAIN_PATH(path):
+        return path
     if _BROKEN.search(path):
         return None
     text = _percent_normal(path)
@@ -48,10 +54,11 @@ def normal_query(query: str, sort: bool, ignore: Sequence[str] = (), only: Seque
     with a stray "%" is left as it came. `ignore` and `only` are globs on the decoded name.
     """
     kept = []
+    plain = _PLAIN_QUERY(query) is not None
     for piece in query.split("&"):
         if not piece:
             continue
-        text = _percent_normal(piece) or _ENCODE.sub(_rewrite, piece)
+        text = piece if plain else _percent_normal(piece) or _ENCODE.sub(_rewrite, piece)
         name = text.partition("=")[0]
         if (ignore or only) and not _wanted(name, ignore, only):
             continue

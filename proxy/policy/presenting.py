@@ -1,24 +1,28 @@
 """What of an answer this client gets, and how it is dressed: status, fields and the part of the content."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 
+from proxy.fixed import fixed
 from proxy.message import Fields, Head, Request
+from proxy.names import order_of
 from proxy.outcome import Outcome
 from proxy.policy import cache_status
 from proxy.policy.conditional import client_condition, not_modified_fields
 from proxy.policy.fields import http_date
 from proxy.policy.forwarding import response_fields, upgrade_required
+from proxy.policy.memo import Memo
 from proxy.policy.ranges import Part, Pieces, Several, Unsatisfiable, client_range, content_range, length, multipart
 from proxy.reasons import Why
 from proxy.rules import Rule
 
 # What we say ourselves on every reply; an origin's own fields of these names give way. Age is computed anew.
 _OURS = frozenset({"x-cache", "x-cache-tier", "x-request-id"})
+_OURS_AND_AGE = _OURS | {"age"}
 # They tell of the content of one message, and a part of it is another (RFC 9530 2, RFC 2616 14.15).
 _OF_THE_CONTENT = frozenset({"content-digest", "content-md5"})
 
 
-@dataclass(frozen=True, slots=True)
+@fixed
 class Plan:
     """The head to send and the content [start, end) of the representation that follows it."""
 
@@ -105,27 +109,46 @@ def dress(
 ) -> Fields:
     """Add what the gateway itself says. `age` in seconds for an answer from store (RFC 9111 5.1), else None: then
     the Age that came from upstream stands. `status` is what the client is told."""
-    drop = _OURS if age is None else _OURS | {"age"}
+    drop = _OURS if age is None else _OURS_AND_AGE
     if rule.client_cache_control is not None and rule.caches:
         drop |= {"cache-control", "expires", "pragma"}
-    return fields.without(drop).plus(*_said(request, rule, outcome, name, age, status))
+    control = rule.client_cache_control if rule.caches else None
+    told = _said(control, outcome, name, None if age is None else int(age), status, debug=request.debug)
+    whole = fields.without(drop).followed_by(told)
+    return whole.followed_by(Fields.laid(_ID, (request.id.encode("latin-1"),))) if request.id else whole
+
+
+_ID = order_of((b"X-Request-Id",))
+
+
+_SAID: Memo[object, Fields] = Memo(1024)  # few words in few combinations, but for ages and lifetimes
 
 
 def _said(
-    request: Request, rule: Rule, outcome: Outcome, name: str, age: float | None, status: int | None
-) -> list[tuple[str, str]]:
-    said = []
+    control: str | None, outcome: Outcome, name: str, age: int | None, status: int | None, *, debug: bool
+) -> Fields:
+    """The same lines for all whose outcome is the same."""
+    if debug:
+        return Fields.of(*_lines(control, outcome, name, age, status, debug=True))
+    known = _SAID.get(key := (control, name, age, *cache_status.told(outcome, status)))
+    if known is None:
+        known = Fields.of(*_lines(control, outcome, name, age, status, debug=False))
+        _SAID.put(key, known)
+    return known
+
+
+def _lines(
+    control: str | None, outcome: Outcome, name: str, age: int | None, status: int | None, *, debug: bool
+) -> Iterator[tuple[str, str]]:
     if age is not None:
-        said.append(("Age", str(int(age))))
-    if rule.client_cache_control is not None and rule.caches:
-        said.append(("Cache-Control", rule.client_cache_control))
-    said += [("Via", f"1.1 {name}"), ("X-Cache", outcome.verdict)]
+        yield "Age", str(age)
+    if control is not None:
+        yield "Cache-Control", control
+    yield "Via", f"1.1 {name}"
+    yield "X-Cache", outcome.verdict
     if outcome.tier is not None:
-        said.append(("X-Cache-Tier", outcome.tier))
-    said.append(("Cache-Status", cache_status.render("cachegate", outcome, status, debug=request.debug)))
-    if request.id:
-        said.append(("X-Request-Id", request.id))
-    return said
+        yield "X-Cache-Tier", outcome.tier
+    yield "Cache-Status", cache_status.render("cachegate", outcome, status, debug=debug)
 
 
 def server_timing(outcome: Outcome) -> str:
@@ -140,9 +163,10 @@ def end_to_end(head: Head) -> Fields:
     """What everybody past us may know of an answer's fields. A Cache-Status that cannot be read would make ours, which
     stands behind it, unreadable too (RFC 9651 4.2)."""
     fields = response_fields(head.fields)
-    if not cache_status.readable(fields.get("cache-status")):
+    if "cache-status" in fields and not cache_status.readable(fields.get("cache-status")):
         fields = fields.without({"cache-status"})
-    return dated(head, fields).plus(*upgrade_required(head))
+    fields = dated(head, fields)
+    return fields if head.status != 426 else fields.plus(*upgrade_required(head))
 
 
 def dated(head: Head, fields: Fields) -> Fields:

@@ -3,13 +3,14 @@
 from dataclasses import dataclass, field, replace
 
 from proxy.entry import Entry
-from proxy.message import Fields, Head, Pair, Request, lower_name
+from proxy.message import Fields, Head, Pair, Request
+from proxy.names import lower_name
 from proxy.policy.cache_control import for_shared_cache
 from proxy.policy.conditional import validators
 from proxy.policy.fields import etag, http_date, same_strongly, same_weakly
 from proxy.policy.forwarding import response_fields
 from proxy.policy.freshness import initial_age, keep_until, lifetime
-from proxy.policy.identity import uncovered
+from proxy.policy.identity import SET_COOKIES, uncovered
 from proxy.policy.vary import vary_names
 from proxy.reasons import Why
 from proxy.rules import Rule
@@ -103,14 +104,13 @@ def _same_variant(told: Fields, entry: Entry) -> bool:
 _BYTES = frozenset(
     {"content-length", "content-encoding", "content-range", "content-md5", "content-digest", "digest", "repr-digest"}
 )
-_PERSONAL = frozenset({"set-cookie", "set-cookie2"})
 
 
 def _renewed(entry: Entry, head: Head, rule: Rule, now: float) -> Renewed:
     told = response_fields(head.fields)
-    fields = _merged(entry.fields, told.without(_BYTES | _PERSONAL), head.received_at)
+    fields = _merged(entry.fields, told.without(_BYTES | SET_COOKIES), head.received_at)
     withheld = for_shared_cache(fields).withheld  # by what holds from now on, whoever said it (5.2.2.4, 5.2.2.7)
-    personal = Fields(pair for pair in told.pairs if lower_name(pair[0]) in _PERSONAL | withheld)
+    personal = Fields(pair for pair in told.pairs if lower_name(pair[0]) in SET_COOKIES | withheld)
     fields = fields.without(withheld) if withheld else fields
     life = lifetime(fields, entry.status, rule, head.received_at)
     age = initial_age(fields, head.requested_at, head.received_at) + max(0.0, now - head.received_at)

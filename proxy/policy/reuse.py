@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from zlib import crc32
 
 from proxy.entry import Entry, Found, Pairs, Variant
+from proxy.fixed import fixed
 from proxy.message import Request
 from proxy.outcome import Tier
 from proxy.policy.cache_control import SILENT, Directives, asked
 from proxy.policy.conditional import for_the_origin, validators
 from proxy.policy.freshness import Lifetime, current_age, lifetime, windows
-from proxy.policy.identity import uncovered
+from proxy.policy.identity import sets_cookies, uncovered
 from proxy.policy.variants import as_variant, rank
 from proxy.policy.vary import accepts_coding, negotiates, vary_value, vary_values
 from proxy.reasons import Why
@@ -18,7 +20,7 @@ from proxy.rules import Rule
 __all__ = ["Choice", "Fetch", "Reuse", "Serve", "ServeStale", "judge_reuse", "only_if_cached", "vary_values"]
 
 
-@dataclass(frozen=True, slots=True)
+@fixed
 class Serve:
     """Answer from store as fresh. Seconds; `ttl` is what is left of the lifetime (negative under max-stale).
     `refresh`: it has come into the rule's `refresh_ahead`, so fetch it anew behind. `lasting`: for so long the same
@@ -40,7 +42,7 @@ class ServeStale:
     why: Why = Why.STALE_WHILE_REVALIDATE
 
 
-@dataclass(frozen=True, slots=True)
+@fixed
 class Fetch:
     """Ask upstream. `conditional`: with the stored validators; `fallback`: the stored answer may stand in when the
     upstream fails (RFC 5861 4)."""
@@ -54,12 +56,15 @@ class Fetch:
 
 Reuse = Serve | ServeStale | Fetch
 
+_NOTHING, _OTHERS = Fetch(Why.URI_MISS), Fetch(Why.VARY_MISS)
+JITTER = 0.25  # of the time in which answers are refreshed ahead: in it each begins at a moment of its own
+
 
 def judge_reuse(request: Request, found: Found | None, rule: Rule, now: float, *, others: bool = False) -> Reuse:
     """Serve it, serve it stale, or fetch? `found` fits the request's key and variant, and no later purge matches it;
     `others`: variants are stored, but none fits. `now` is wall-clock seconds."""
     if found is None:
-        return Fetch(Why.VARY_MISS if others else Why.URI_MISS)
+        return _OTHERS if others else _NOTHING
     entry = found.entry
     life = lifetime(entry.fields, entry.status, rule, entry.received_at)
     why = _unusable(request, entry, life.said, rule)
@@ -132,9 +137,9 @@ def _unusable(request: Request, entry: Entry, said: Directives, rule: Rule) -> W
         return Why.NO_STORE
     if said.private and not rule.store_private:
         return Why.PRIVATE
-    if said.withheld and any(name in entry.fields for name in said.withheld):
+    if said.withheld and entry.fields.has_any(said.withheld):
         return Why.PRIVATE
-    if ("set-cookie" in entry.fields or "set-cookie2" in entry.fields) and not (said.public and rule.store_set_cookie):
+    if sets_cookies(entry.fields) and not (said.public and rule.store_set_cookie):
         return Why.SET_COOKIE
     if entry.vary and "content-encoding" in entry.fields and _unreadable(request, entry, rule):
         return Why.VARY_MISS
@@ -152,9 +157,15 @@ def _fresh(entry: Entry, life: Lifetime, rule: Rule, wish: Directives, age: floa
     why = None if wish is SILENT else _declined(life, wish, age, ttl)
     if why is None:
         # RFC 8246 2.1: what cannot change is not asked for again while it is fresh.
-        ahead = 0.0 if life.said.immutable else rule.refresh_ahead * (age + ttl)
+        ahead = _ahead(entry, rule) * (age + ttl) if rule.refresh_ahead and not life.said.immutable else 0.0
         return Serve(age, ttl, refresh=ttl < ahead, lasting=max(0.0, ttl - ahead) if wish is SILENT else 0.0)
     return Fetch(why, conditional=bool(validators(entry)), fallback=True, age=age, ttl=ttl)
+
+
+def _ahead(entry: Entry, rule: Rule) -> float:
+    """The last share of a lifetime in which an answer is refreshed. What was stored together is not asked for again
+    together, and all who hold one answer mean the same moment."""
+    return rule.refresh_ahead * (1 - JITTER * crc32(entry.key.encode("latin-1")) / 2**32)
 
 
 def _declined(life: Lifetime, wish: Directives, age: float, ttl: float) -> Why | None:

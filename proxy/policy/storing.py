@@ -3,17 +3,18 @@
 from dataclasses import dataclass, replace
 
 from proxy.entry import Entry, Pairs
+from proxy.fixed import fixed
 from proxy.message import Framing, Head, Request
 from proxy.policy.cache_control import Directives, asked
 from proxy.policy.conditional import ORIGIN_CONDITIONS, conditions
 from proxy.policy.freshness import Lifetime, initial_age, keep_until, lifetime, may_guess, windows
-from proxy.policy.identity import uncovered
+from proxy.policy.identity import sets_cookies, uncovered
 from proxy.policy.vary import vary_names, vary_values
 from proxy.reasons import Why
 from proxy.rules import Mode, Rule
 
 
-@dataclass(frozen=True, slots=True)
+@fixed
 class Keep:
     """Store it. `lifetime` seconds from `received_at` less the age it came with; `keep_until` wall clock; `withheld`
     fields (lower case) are for the client that asked, and not stored (RFC 9111 5.2.2.4, 5.2.2.7)."""
@@ -160,7 +161,7 @@ def _of_status(request: Request, status: int, life: Lifetime) -> Why | None:
         return Why.STATUS
     if status == 206:
         return Why.PARTIAL
-    if status in (412, 416) and any(name in request.fields for name in _SPECIAL):
+    if status in (412, 416) and request.fields.has_any(_SPECIAL):
         return Why.STATUS  # it answers a condition or range that is not in the key
     return Why.MUST_UNDERSTAND if life.said.must_understand and status not in UNDERSTOOD else None
 
@@ -173,7 +174,7 @@ def _of_directives(head: Head, said: Directives, rule: Rule) -> Why | None:
         return Why.NO_STORE
     if said.private and not rule.store_private:
         return Why.PRIVATE
-    if ("set-cookie" in head.fields or "set-cookie2" in head.fields) and not (said.public and rule.store_set_cookie):
+    if sets_cookies(head.fields) and not (said.public and rule.store_set_cookie):
         return Why.SET_COOKIE
     return None
 
@@ -203,6 +204,8 @@ def _permits_credentials(own: Lifetime) -> bool:
 def _of_body(head: Head, rule: Rule) -> Why | None:
     if head.framing is Framing.CLOSE:
         return Why.UNPROVEN_END
+    if rule.max_size is None and rule.min_size <= 0:
+        return None
     size = 0 if head.framing is Framing.NONE else head.length
     skip = judge_size(rule, size) if size is not None else None
     return skip.why if skip is not None else None

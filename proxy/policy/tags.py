@@ -27,7 +27,7 @@ class Tags(NamedTuple):
 def tags_of(rule: Rule, request: Request, keyed: Keyed, head_fields: Fields, body: bytes | None = None) -> Tags:
     """The rule's tags first, then the origin's from Surrogate-Key, Cache-Tag and xkey; each once, `rule.max_tags` at
     most. A template with a value that the request does not have gives no tag. `body` is the request's content."""
-    if not rule.tags and not any(name in head_fields for name in _ORIGIN):
+    if not rule.tags and not head_fields.has_any(_FROM_ORIGIN):
         return Tags((), 0)
     own = filled(rule.tags, request, keyed.parts.path, keyed.parts.query, body)
     wanted = dict.fromkeys([*own, *_origin_tags(head_fields)])
@@ -107,6 +107,7 @@ def _member(body: bytes | None, path: str) -> str | None:
 
 # Where origins say what an answer is about, and what parts the tags there.
 _ORIGIN = {"surrogate-key": re.compile(r"\s+"), "cache-tag": re.compile(","), "xkey": re.compile(r"[\s,]+")}
+_FROM_ORIGIN = frozenset(_ORIGIN)
 
 
 def _origin_tags(fields: Fields) -> Iterator[str]:

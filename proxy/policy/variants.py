@@ -20,8 +20,10 @@ _WEIGHT = re.compile(r";[ \t]*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*(?:;|\Z
 def as_variant(entry: Entry) -> Variant:
     """What a tier keeps at hand of an entry, so that it need not be looked at to be chosen."""
     fields, at = entry.fields, entry.received_at
-    dated_at = date_field(fields, "date", at) if entry.vary else None
-    told = tuple((name, fields.get(said) or "") for name, said in _ANSWERS.items() if said in fields and entry.vary)
+    if not entry.vary:
+        return Variant(entry.variant, (), at, at)
+    dated_at = date_field(fields, "date", at)
+    told = tuple((name, fields.get(said) or "") for name, said in _ANSWERS.items() if said in fields)
     return Variant(entry.variant, entry.vary, at, at if dated_at is None else dated_at, told)
 
 

@@ -4,6 +4,7 @@ Values are compared in a normal form: by the field's own grammar where we know i
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import sha256
 
 from proxy.entry import Pairs
@@ -35,7 +36,7 @@ def _nameable(name: str) -> bool:
 
 def vary_values(names: Iterable[str], request_fields: Fields, rule: Rule) -> Pairs:
     """What tells this request's variant from others: each nominated name with the normal form of its value."""
-    return tuple((name, vary_value(name, request_fields, rule)) for name in names)
+    return tuple([(name, vary_value(name, request_fields, rule)) for name in names])
 
 
 def vary_value(name: str, request_fields: Fields, rule: Rule) -> str:
@@ -83,6 +84,7 @@ def negotiates(rule: Rule) -> bool:
     return rule.normalise_encoding and "accept-encoding" not in rule.key.headers
 
 
+@lru_cache(maxsize=512)
 def preferred_coding(accept_encoding: str | None) -> str:
     """The one coding of `CODINGS`, or identity, that a client likes best (RFC 9110 12.5.3). It is what variants are
     told apart by and what the origin is asked for: one without the other would give a client what it cannot read."""

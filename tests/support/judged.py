@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from proxy.entry import BytesBody, Entry, Found, KeyParts, Pairs
+from proxy.entry import BytesBody, Entry, Found, KeyParts, Pairs, Scope
 from proxy.message import Fields, Framing, Head, Request
 from proxy.outcome import Tier
 from proxy.policy.fields import http_date
@@ -43,7 +43,7 @@ def stored(
     method: str = "GET",
     body: bytes = b"x",
 ) -> Entry:
-    parts = KeyParts("u", "", "http", method, "api.example.com", "/")
+    parts = KeyParts(Scope("u", "", "http", method, "api.example.com"), "/")
     return Entry("0" * 64, parts, status, "", Fields.of(*fields), at - took, at, at + 1e9, BytesBody(body), vary)
 
 
