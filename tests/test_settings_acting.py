@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from proxy.message import Fields, Request
 from proxy.rules import RuleTable
 from proxy.settings import settings_from
-from proxy.settings.acting import without_effect
+from proxy.settings.acting import without_effect, writes_elsewhere
 from proxy.settings.compile import compile_rules
 from tests.support.settings_loading import FILE, read
 
@@ -52,6 +52,33 @@ HIDDEN = [
     ([rule("*", conditions={"headers": {"x": "1"}}), rule("/a", conditions={"headers": {"x": "*"}})], False),
     ([rule("*"), rule("/a", methods="POST")], False),
 ]
+
+
+def to_x(pattern: Any, **more: Any) -> dict[str, Any]:
+    return rule(pattern, upstream="x", **more)
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        ([to_x("/a/*")], [0]),
+        ([to_x("/a/*", mode="off")], [0]),  # its methods are those of `cache.methods`
+        ([to_x("/a/*", methods="GET")], [0]),
+        ([to_x("/a/*"), rule("/a/*", mode="off", methods="PUT")], [0]),
+        ([to_x("/a/*"), to_x("/b/*", mode="off", methods="PUT")], [0]),
+        ([to_x("/a/*", host="a.example"), to_x("/a/*", host="b.example", mode="off", methods="PUT")], [0]),
+        ([rule("/a/*")], []),
+        ([to_x("/a/*", methods=["GET", "POST"])], []),
+        ([to_x("/a/*"), to_x("/a/*", mode="off", methods="PUT")], []),
+        ([to_x("/a/*"), to_x("*", mode="off", methods=["POST", "PUT"])], []),
+        ([to_x("/a/*"), to_x("/a/b/*", mode="off", methods="PUT")], []),  # these alone may be written
+    ],
+    ids=str,
+)
+def test_reads_and_writes_that_go_to_two_services(rules: list[dict[str, Any]], told: list[int]) -> None:
+    values = {"rules": rules, "upstreams": {"x": {"url": "http://127.0.0.1:1"}}}
+    found = [steps for steps, _ in writes_elsewhere(settings_from(values, require_upstream=False))]
+    assert found == [("rules", n, "upstream") for n in told]
 
 
 @pytest.mark.parametrize(("rules", "hidden"), HIDDEN, ids=str)

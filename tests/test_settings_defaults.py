@@ -61,6 +61,7 @@ DEFAULTS: dict[str, object] = {
     "listen.drain": 30,
     "listen.drain_delay": 1,
     "listen.fast_lane": True,
+    "listen.loop": "uvloop",
     "admin.prefix": "/cache",
     "admin.token": None,
     "admin.token_file": ".cachegate/admin.token",
@@ -128,6 +129,7 @@ DEFAULTS: dict[str, object] = {
     "limits.key_body": 1 * MIB,
     "limits.connections": 10000,
     "limits.pipelined": 32,
+    "limits.open_files": 1000,
     "limits.variants": 32,
     "limits.tags": 128,
     "limits.rate_clients": 100_000,
@@ -139,12 +141,21 @@ DEFAULTS: dict[str, object] = {
     "flight.wait": 30,
     "flight.lease": 10,
     "flight.uncacheable": 10,
+    "warm.max_urls": 10_000,
+    "warm.concurrency": 8,
+    "warm.rate": 50,
     "journal.records": 100_000,
     "log.level": "info",
     "log.format": None,
     "log.access": True,
     "log.redact_query": [],
     "observe.server_timing": False,
+    "observe.samples": 4096,
+    "observe.tracing.endpoint": None,
+    "observe.tracing.headers": {},
+    "observe.tracing.ratio": 1,
+    "observe.tracing.service_name": "cachegate",
+    "observe.tracing.metrics": True,
 }
 
 # path(s), flag, variables, a value as text, what it becomes
@@ -186,6 +197,10 @@ NAMES: list[tuple[str, str | None, str, str, object]] = [
     ("log.level", "--log-level", "LOG_LEVEL", "DEBUG", "debug"),
     ("log.format", "--log-format", "LOG_FORMAT", "json", "json"),
     ("log.access", "--no-access-log", "ACCESS_LOG", "off", False),
+    ("observe.tracing.endpoint", None, "OTEL_EXPORTER_OTLP_ENDPOINT", "http://otel:4318/", "http://otel:4318"),
+    ("observe.tracing.headers", None, "OTEL_EXPORTER_OTLP_HEADERS", "api-key=a%3Db,x=1", {"api-key": "a=b", "x": "1"}),
+    ("observe.tracing.ratio", None, "OTEL_TRACES_SAMPLER_ARG", "5%", 0.05),
+    ("observe.tracing.service_name", None, "OTEL_SERVICE_NAME", "edge", "edge"),
 ]
 
 TLS_PAIR = {"listen.tls_cert": "c.pem", "listen.tls_key": "k.pem"}

@@ -4,7 +4,7 @@ Only what is proven is told: a rule that is hidden by several others together is
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy.policy.globs import compile_glob
 from proxy.policy.paths import path_glob
@@ -43,6 +43,21 @@ def without_effect(settings: Settings) -> Iterator[tuple[Steps, str]]:
                 yield ("rules", n, "rate_limit", "hits"), text
 
 
+def writes_elsewhere(settings: Settings) -> Iterator[tuple[Steps, str]]:
+    """Rules that send what is read to a service, while what is written under the same paths goes to the main one."""
+    taken = [_Taken.by(rule, settings.cache.methods) for rule in settings.rules]
+    for n, (rule, mine) in enumerate(zip(settings.rules, taken, strict=True)):
+        if rule.upstream is None or not mine.reads:
+            continue
+        theirs = [other for other, by in zip(taken, settings.rules, strict=True) if by.upstream == rule.upstream]
+        if not any(other.meets(mine) for other in theirs if not other.reads):
+            text = (
+                f"{', '.join(sorted(mine.methods))} alone go to '{rule.upstream}', all else of the pattern to the main"
+                " upstream: a rule with `mode: off`, the other methods and the same `upstream` sends writes there too"
+            )
+            yield ("rules", n, "upstream"), text
+
+
 @dataclass(frozen=True, slots=True)
 class _Taken:
     """Which requests a rule takes."""
@@ -60,6 +75,16 @@ class _Taken:
             "*" if rule.host is None else rule.host,
             tuple(rule.conditions.headers.items()),
         )
+
+    @property
+    def reads(self) -> bool:
+        """Whether it takes no other methods than GET and HEAD."""
+        return self.methods <= {"GET", "HEAD"}
+
+    def meets(self, other: "_Taken") -> bool:
+        """Whether one of the two takes all of the other's, but for the methods."""
+        same = replace(other, methods=self.methods)
+        return self.covers(same) or same.covers(self)
 
     def covers(self, other: "_Taken") -> bool:
         """Whether every request that the other takes is one of these."""

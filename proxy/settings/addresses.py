@@ -3,7 +3,7 @@
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import BeforeValidator, SecretStr
 
@@ -104,14 +104,33 @@ def network(value: object) -> IPv4Network | IPv6Network:
 
 def upstream_url(value: object) -> str:
     """`http(s)://host[:port][/base]` without a trailing slash."""
-    parts = _split_url(value, ("http", "https"), "http://host:port or https://host/base")
-    if "@" in parts.netloc:
-        raise ValueError("user and password do not belong in the URL; add the header: upstream.headers.authorization")
-    if parts.query or parts.fragment or "?" in str(value) or "#" in str(value):
-        raise ValueError(f"wants no query and no fragment; found {found(value, url=True)}")
+    parts = _base_url(value, "http://host:port or https://host/base", "upstream.headers.authorization")
     if any(segment in (".", "..") for segment in parts.path.split("/")):
         raise ValueError(f"wants a base path without . and ..; found {found(value, url=True)}")
     return str(value).rstrip("/")
+
+
+def collector_url(value: object) -> str:
+    """As `OTEL_EXPORTER_OTLP_ENDPOINT`: the part of the address that all signals share."""
+    parts = _base_url(value, "http://host:4318 or https://host", "observe.tracing.headers.authorization")
+    if re.search(r"/v1/(?:traces|metrics|logs)/?$", parts.path):
+        raise ValueError(f"wants the address without what is put behind it, /v1/traces; found {found(value, url=True)}")
+    return str(value).rstrip("/")
+
+
+def listed_pairs(value: object) -> object:
+    """A mapping, or text as `OTEL_EXPORTER_OTLP_HEADERS` has it: `name=value,name=value` with %-escapes. What is wrong
+    with it is not quoted: it holds secrets."""
+    if not isinstance(value, str):
+        return value
+    pairs = {}
+    for part in value.split(","):
+        name, equals, told = part.partition("=")
+        if part.strip():
+            if not equals:
+                raise ValueError("wants headers as name=value, with commas between them")
+            pairs[unquote(name.strip())] = unquote(told.strip())
+    return pairs
 
 
 def redis_host(value: object) -> str:
@@ -127,6 +146,16 @@ def redis_url(value: object) -> SecretStr:
     given = secret(value)
     Address.parse(given.get_secret_value())
     return given
+
+
+def _base_url(value: object, wanted: str, header: str) -> SplitResult:
+    """One behind which a path can be put; who has to prove himself does it in a `header`."""
+    parts = _split_url(value, ("http", "https"), wanted)
+    if "@" in parts.netloc:
+        raise ValueError(f"user and password do not belong in the URL; add the header: {header}")
+    if parts.query or parts.fragment or "?" in str(value) or "#" in str(value):
+        raise ValueError(f"wants no query and no fragment; found {found(value, url=True)}")
+    return parts
 
 
 def _split_url(value: object, schemes: tuple[str, ...], wanted: str) -> SplitResult:
@@ -152,6 +181,8 @@ UpstreamUrls = Annotated[
     tuple[Annotated[str, BeforeValidator(upstream_url)], ...],
     BeforeValidator(listed),
 ]
+CollectorUrl = Annotated[str, BeforeValidator(collector_url)]
+ToldHeaders = Annotated[dict[AddedFieldName, FieldValue], BeforeValidator(listed_pairs)]
 ListeningHost = Annotated[str, BeforeValidator(listening_host)]
 Token = Annotated[SecretStr, BeforeValidator(token)]
 RedisHost = Annotated[str, BeforeValidator(redis_host)]

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from proxy.policy.tags import validate_template
 from proxy.policy.vary import TOLD_BY_US
 from proxy.rules import MAIN
-from proxy.settings.acting import without_effect
+from proxy.settings.acting import without_effect, writes_elsewhere
 from proxy.settings.addresses import CACHED_METHODS
 from proxy.settings.compile import DEFAULT_RULE, identities, rule_names, upstream_id
 from proxy.settings.model import Settings
@@ -54,6 +54,7 @@ def cautions(settings: Settings) -> Iterator[Finding]:
         if rule.rate_limit is not None:
             for name, text in _limit_cautions(rule.rate_limit, redis=settings.redis.enabled):
                 yield ("rules", n, "rate_limit", name), text
+    yield from writes_elsewhere(settings)
     yield from without_effect(settings)
 
 

@@ -22,6 +22,7 @@ from proxy.settings.sections import (
     Section,
     TimeoutSettings,
     UpstreamSettings,
+    WarmSettings,
 )
 from proxy.settings.values import Name
 
@@ -41,6 +42,9 @@ class Settings(Section):
     limits: LimitSettings = Field(default=LimitSettings(), description="how much of anything is taken")
     timeouts: TimeoutSettings = Field(default=TimeoutSettings(), description="how long clients may take")
     flight: FlightSettings = Field(default=FlightSettings(), description="how requests for one answer are gathered")
+    warm: WarmSettings = Field(
+        default=WarmSettings(), description="how fast answers are fetched before they are wanted"
+    )
     journal: JournalSettings = Field(default=JournalSettings(), description="the record of purges")
     log: LogSettings = Field(default=LogSettings(), description="what is written, and how")
     observe: ObserveSettings = Field(default=ObserveSettings(), description="what answers tell about their making")

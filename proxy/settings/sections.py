@@ -9,9 +9,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from proxy.eventloop import EventLoop
 from proxy.rules import CREDENTIAL_HEADERS
 from proxy.settings.addresses import (
     AddedFieldName,
+    CollectorUrl,
     FieldNames,
     FieldValue,
     KeyPrefix,
@@ -23,6 +25,7 @@ from proxy.settings.addresses import (
     RedisHost,
     RedisUrl,
     Token,
+    ToldHeaders,
     UpstreamUrls,
 )
 from proxy.settings.values import (
@@ -41,6 +44,7 @@ from proxy.settings.values import (
     Ttl,
     Username,
     Visible,
+    Word,
     WordList,
 )
 
@@ -125,7 +129,8 @@ class ListenSettings(Section):
     name: Pseudonym | None = Field(default=None, description="our name in Via; none: cachegate- and four hex digits")
     drain: Seconds = Field(default=30.0, description="seconds that requests may take to end after SIGTERM")
     drain_delay: Seconds = Field(default=1.0, description="seconds that connections are still taken after SIGTERM")
-    fast_lane: Flag = Field(default=True, description="answer memory hits straight from the socket's bytes")
+    fast_lane: Flag = Field(default=True, description="answer hits at once, straight from the socket's bytes")
+    loop: EventLoop = Field(default="uvloop", description="event loop of the process: uvloop, or Python's own: asyncio")
 
 
 class AdminSettings(Section):
@@ -269,6 +274,10 @@ class LimitSettings(Section):
     )
     connections: Positive = Field(default=10_000, description="client connections; past it 503")
     pipelined: Positive = Field(default=32, description="requests waiting on one connection; past it close")
+    open_files: Count = Field(
+        default=1000,
+        description="files of answers kept open, a quarter of the descriptors at most; past it each hit opens its own",
+    )
     variants: Positive = Field(default=32, description="variants of one key; past it the oldest leaves")
     tags: Count = Field(default=128, description="tags of one entry; past it dropped and counted")
     rate_clients: Positive = Field(
@@ -297,6 +306,14 @@ class FlightSettings(Section):
     uncacheable: Seconds = Field(default=10.0, description="seconds that a key is remembered as lately uncacheable")
 
 
+class WarmSettings(Section):
+    """How fast answers are fetched that no client asks for yet."""
+
+    max_urls: Positive = Field(default=10_000, description="URLs of one job; past it 413")
+    concurrency: Positive = Field(default=8, description="URLs asked for at a time by all jobs of an instance")
+    rate: Count = Field(default=50, description="fetches that they begin in a second; 0: as fast as it goes")
+
+
 class JournalSettings(Section):
     """The record of purges."""
 
@@ -312,7 +329,25 @@ class LogSettings(Section):
     redact_query: WordList = Field(default=(), description="query parameters whose values are logged as keyed hashes")
 
 
+class TracingSettings(Section):
+    """What is sent to a collector of OpenTelemetry."""
+
+    endpoint: CollectorUrl | None = Field(
+        default=None, description="address of an OTLP collector, before /v1/traces; none: nothing is traced"
+    )
+    headers: ToldHeaders = Field(default={}, description="headers for the collector, an API key say")
+    ratio: Share = Field(default=1.0, description="share of requests that are traced, where no caller has decided")
+    service_name: Word = Field(default="cachegate", description="what the gateway is called in traces")
+    metrics: Flag = Field(default=True, description="send the figures of the metrics page there too")
+
+
 class ObserveSettings(Section):
-    """What answers tell about their making."""
+    """What answers tell about their making, and what is remembered of them."""
 
     server_timing: Flag = Field(default=False, description="a Server-Timing header with the time per tier and upstream")
+    samples: Count = Field(
+        default=4096, description="fetched answers whose digests are kept for `cachegate suggest`; 0: none"
+    )
+    tracing: TracingSettings = Field(
+        default=TracingSettings(), description="traces and figures for a collector of OpenTelemetry"
+    )

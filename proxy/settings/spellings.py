@@ -78,6 +78,10 @@ SPELLINGS: tuple[Spelling, ...] = (
     _at("redis.key_prefix", "--redis-key-prefix", "REDIS_KEY_PREFIX", metavar="PREFIX"),
     _at("log.level", "--log-level", "LOG_LEVEL", metavar="LEVEL"),
     _at("log.format", "--log-format", "LOG_FORMAT", metavar="text|json"),
+    _at("observe.tracing.endpoint", None, "OTEL_EXPORTER_OTLP_ENDPOINT", metavar="URL"),
+    _at("observe.tracing.headers", None, "OTEL_EXPORTER_OTLP_HEADERS", metavar="NAME=VALUE,..."),
+    _at("observe.tracing.ratio", None, "OTEL_TRACES_SAMPLER_ARG", metavar="SHARE"),
+    _at("observe.tracing.service_name", None, "OTEL_SERVICE_NAME", metavar="NAME"),
     Spelling(("log.access",), "--no-access-log", ("ACCESS_LOG",), "", False, "write no line for each request"),
 )
 
