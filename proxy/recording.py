@@ -9,10 +9,11 @@ told to stop. When it *fails*, every reader is cut: what came of it proves nothi
 import asyncio
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import Protocol, Self
+from typing import Protocol
 
 from proxy.entry import Body, BytesBody
 from proxy.errors import CachegateError, StoreError
+from proxy.recording_reader import Reader
 
 CHUNK = 64 * 1024  # the most that a reader gets at once
 WINDOW = 256 * 1024  # what stays in memory of a body that is spooled or given up, but for one chunk of the writer's
@@ -55,40 +56,6 @@ class Spool(Protocol):
 OpenSpool = Callable[[], Awaitable[Spool | None]]
 
 
-class Reader:
-    """One reading of a recording, from byte 0. Close it when it is left before its end."""
-
-    __slots__ = ("_leave", "_pull", "position")
-
-    def __init__(self, pull: "Pull", leave: "Leave") -> None:
-        self.position = 0
-        self._pull = pull
-        self._leave = leave
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        """The next bytes, at most `CHUNK`; raises what made the recording fail, StoreError when a spool does."""
-        chunk = await self._pull(self)
-        if not chunk:
-            self._leave(self)
-            raise StopAsyncIteration
-        return chunk
-
-    def leave(self) -> None:
-        """Read no more; idempotent."""
-        self._leave(self)
-
-    async def aclose(self) -> None:
-        """`leave`, as an async iterator has it."""
-        self._leave(self)
-
-
-Pull = Callable[[Reader], Awaitable[bytes]]
-Leave = Callable[[Reader], None]
-
-
 class Recording:
     """One writer (`write`, then `finish` or `fail`), any number of readers.
 
@@ -113,8 +80,8 @@ class Recording:
         self._failure: Exception | None = None
         self._readers: set[Reader] = set()
         self._discarded = False
-        self._news = asyncio.Event()  # for readers: more bytes, or the end
-        self._room = asyncio.Event()  # for the writer: a reader moved or left
+        self._news: asyncio.Event | None = None  # for readers that wait: more bytes, or the end
+        self._room: asyncio.Event | None = None  # for a writer that waits: a reader moved or left
 
     @property
     def spooled(self) -> bool:
@@ -131,16 +98,26 @@ class Recording:
         """Whether it can be read from byte 0, also by who comes after `discard`: how it failed is known then, and so is
         a whole body that is in memory."""
         if self._discarded:
-            return self._failure is not None or (self._body is not None and self._body.data is not None)
+            return self._failure is not None or self._in_memory() is not None
         return not self.given_up
 
     def reader(self) -> Reader:
         """Join, from byte 0; GivenUp when it is too late for that."""
         if not self.joinable:
             raise GivenUp("this body can no longer be read from its start")
-        reader = Reader(self._pull, self._leave)
+        reader = Reader(self._pull, self._leave, self._in_memory)
         self._readers.add(reader)
         return reader
+
+    def fill(self, content: bytes) -> bool:
+        """Take a whole body at once, in the place of `write` and `finish`; False, and nothing has happened, where it
+        is more than memory holds."""
+        if len(content) > min(self._memory, self.limit):
+            return False
+        self.size = len(content)
+        self.state = State.COMPLETE
+        self._body = BytesBody(content)
+        return True
 
     async def write(self, chunk: bytes) -> None:
         """Append. Waits for the spool, or for the slowest reader once given up; Abandoned when none is left then."""
@@ -209,11 +186,16 @@ class Recording:
                 return chunk
             if self.state is State.COMPLETE:
                 return b""
+            self._news = self._news or asyncio.Event()
             await self._news.wait()
 
+    def _in_memory(self) -> bytes | None:
+        """The whole body, where it lies there."""
+        return self._body.data if self._body is not None else None
+
     async def _read(self, position: int) -> bytes:
-        if self._body is not None and self._body.data is not None:
-            return self._body.data[position : position + CHUNK]
+        if (data := self._in_memory()) is not None:
+            return data[position : position + CHUNK]
         if position >= self._base:
             start = position - self._base
             return bytes(memoryview(self._tail)[start : start + CHUNK])
@@ -227,7 +209,8 @@ class Recording:
 
     def _leave(self, reader: Reader) -> None:
         self._readers.discard(reader)
-        self._make_room()
+        if self.given_up:
+            self._make_room()
         if self._discarded and not self._readers:
             self._release()
 
@@ -237,6 +220,7 @@ class Recording:
         while self._readers:
             if len(self._tail) < self._window:
                 return
+            self._room = self._room or asyncio.Event()
             await self._room.wait()
         raise Abandoned("nobody reads this body, and nobody keeps it")
 
@@ -295,13 +279,16 @@ class Recording:
             self._spool = None
 
     def _release(self) -> None:
+        if self._spool is None and self._in_memory() is not None:
+            return  # all that is left lies there, and stays
         if self._body is not None and self._body.data is None:
             self._body = None
         self._forget(self.size)
         self._drop_spool()
 
 
-def _ring(event: asyncio.Event) -> None:
+def _ring(event: asyncio.Event | None) -> None:
     """Wake all who wait now."""
-    event.set()
-    event.clear()
+    if event is not None:
+        event.set()
+        event.clear()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import orjson
 import pytest
@@ -16,11 +17,12 @@ from hypothesis import strategies as st
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy.errors import Fault
+from proxy.errors import WITHHELD, Fault
 from proxy.observe import logs
 from proxy.observe.collector import registry
-from proxy.observe.counters import MAX_RULES, OTHER_RULES, Bound, Counters
+from proxy.observe.counters import Bound, Counters
 from proxy.observe.figures import Figures, Pressure, ReplicaFigures, ServiceFigures, TierFigures
+from proxy.observe.groups import MAX_RULES, OTHER_RULES
 from proxy.observe.latency import BOUNDS, Histogram
 from proxy.observe.logs import LineWriter, json_line, printable, setup
 from proxy.outcome import Outcome, Tier, Verdict
@@ -126,12 +128,31 @@ def test_what_a_rule_saved() -> None:
     assert counters.coalesced == 1
 
 
+def test_a_group_without_calls_saves_what_its_rule_does() -> None:
+    counters = Counters()
+    counters.finish(Outcome(Verdict.MISS, Why.URI_MISS, "r", upstream_seconds=9.0), 9.0, 0, "/slow")
+    counters.finish(Outcome(Verdict.MISS, Why.URI_MISS, "r", upstream_seconds=1.0), 1.0, 0, "/quick")
+    for group in ("/quick", "/slow", "/never-fetched"):
+        counters.finish(Outcome(Verdict.HIT, Why.FRESH, "r"), 0.5, 0, group)
+        counters.tally("r", Why.FRESH, group).book(0.25, 0)
+    counters.settle()
+    saved = {name: group.seconds_saved for name, group in counters.groups.by_rule["r"].items()}
+    assert saved == {"/slow": 8.5 + 8.75, "/quick": 0.5 + 0.75, "/never-fetched": 4.5 + 4.75}
+    assert counters.rules["r"].seconds_saved == 27.75
+
+
 def test_rules_are_bounded() -> None:
     counters = Counters()
     for number in range(MAX_RULES + 50):
         counters.finish(Outcome(Verdict.HIT, Why.FRESH, f"rule-{number}"), 0.001, 0)
-    assert len(counters.rules) == MAX_RULES + 1
-    assert counters.rules[OTHER_RULES].hits == 50
+        counters.finish(Outcome(Verdict.BYPASS, Why.RATE_LIMITED, f"rule-{number}"), 0.001, 0)
+        counters.opened(f"upstream-{number}", "error_rate")
+        counters.groups.price(f"rule-{number}", 1.0)
+        counters.finish(Outcome(Verdict.MISS, Why.URI_MISS, f"rule-{number}", upstream_seconds=1.0), 1.0, 0)
+    assert len(counters.rules) == len(counters.rate_limited) == len(counters.openings) == MAX_RULES + 1
+    assert counters.rules[OTHER_RULES].hits == counters.rate_limited[OTHER_RULES] == 50
+    assert counters.openings[OTHER_RULES, "error_rate"] == 50
+    assert len(counters.groups._prices) == len(counters.groups._calls) == MAX_RULES + 1
 
 
 def test_upstream_calls() -> None:
@@ -140,6 +161,18 @@ def test_upstream_calls() -> None:
         upstream.began()
         upstream.ended(fault, 0.1)
     assert (upstream.requests, upstream.errors, upstream.in_flight) == (3, 1, 0)
+
+
+def test_calls_that_were_withheld_or_given_up_say_nothing_against_an_origin() -> None:
+    upstream = Counters().upstream
+    for fault in (Fault.ERROR, *WITHHELD):
+        upstream.began()
+        upstream.ended(fault, 0.1)
+    upstream.began()
+    upstream.left(0.1)
+    assert (upstream.requests, upstream.errors, upstream.in_flight, upstream.seconds.count) == (2, 1, 0, 2)
+    assert upstream.outcomes == {"upstream-error": 1, "client-left": 1}
+    assert upstream.withheld == dict.fromkeys(["upstream-busy", "breaker-open", "over-memory"], 1)
 
 
 # -- series -------------------------------------------------------------------------------------------------------
@@ -272,6 +305,29 @@ def test_a_reader_that_is_stuck_delays_nobody_and_lines_are_dropped_and_counted(
     assert told[0] == b"0"
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.usefixtures("logging_as_it_was")
+def test_lines_that_were_lost_behind_a_full_pipe_are_told_once_somebody_reads(form: logs.Format) -> None:
+    read, write = os.pipe()
+    with open(write, "wb") as stream:
+        writer = setup("info", form, stream)
+        size = logs.LINES + 3000  # more than pipe and queue hold
+        for _ in range(2):
+            before = writer.dropped
+            for _ in range(size):
+                writer.write(b"x" * 99)
+            lost = writer.dropped - before
+            assert lost > 0
+            taken = b""
+            while b"were lost" not in taken:
+                taken += os.read(read, 65536)
+            assert taken.count(b"were lost") == 1
+            assert f"{lost} lines of this log were lost".encode() in taken
+            assert taken.count(b"x" * 99 + b"\n") == size - lost
+        writer.close(20)
+    os.close(read)
+
+
 def test_a_reader_that_left_is_no_error() -> None:
     stream = io.BytesIO()
     writer = LineWriter(stream)
@@ -345,3 +401,32 @@ def test_what_a_pipe_takes_whole_goes_together_and_a_longer_line_alone() -> None
     assert b"".join(stream.pieces) == b"".join(b"x" * size + b"\n" for size in sizes)
     assert [len(piece) for piece in stream.pieces if len(piece) > 4096] == [5001]
     assert len(stream.pieces) <= 6  # the first may have gone before the second came
+
+
+class InFile(io.FileIO):
+    """A file that takes nothing until it may, and remembers what it was given at once."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w")
+        self.go = threading.Event()
+        self.pieces: list[bytes] = []
+
+    def write(self, data: object) -> int:
+        self.go.wait(20)
+        assert isinstance(data, bytes)
+        self.pieces.append(data)
+        return super().write(data)
+
+
+def test_a_file_takes_at_once_what_waits(tmp_path: Path) -> None:
+    stream = InFile(tmp_path / "log")
+    writer = LineWriter(stream)  # type: ignore[arg-type]
+    lines = [b"%d " % number + b"x" * 1000 for number in range(1000)]
+    for line in lines:
+        writer.write(line)
+    stream.go.set()
+    writer.close(20)
+    assert (tmp_path / "log").read_bytes() == b"".join(line + b"\n" for line in lines)
+    assert all(piece.endswith(b"\n") for piece in stream.pieces)
+    assert len(stream.pieces) <= 8  # what was under way, and the others by 256
+    stream.close()

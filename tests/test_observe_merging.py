@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import Fault
-from proxy.observe.counters import MAX_RULES, OTHER_RULES, Bound, Counters
+from proxy.observe.counters import Bound, Counters
 from proxy.observe.figures import FILES, STATES, Figures, RedisFigures, ReplicaFigures, ServiceFigures, TierFigures
+from proxy.observe.groups import MAX_RULES, OTHER_RULES
 from proxy.observe.merging import _STATES, merged
 from proxy.outcome import Outcome, Tier, Verdict
 from proxy.reasons import Why
@@ -61,7 +62,7 @@ def test_counters_travel_between_processes() -> None:
     counters.finish(Outcome(Verdict.HIT, Why.FRESH, "users"), 0.1, 10)
     back = pickle.loads(pickle.dumps(counters))
     assert build(back, Figures(), 1.0, names=True) == build(counters, Figures(), 1.0, names=True)
-    assert Counters.merged([Counters(), back]).costs == {"users": 0.5}
+    assert Counters.merged([Counters(), back]).groups.costs == {"users": 0.5}
 
 
 def test_what_has_gone_keeps_its_past_and_has_no_present() -> None:
@@ -110,11 +111,12 @@ def test_the_worst_state_is_told() -> None:
         ReplicaFigures("a:1", False, 3, 15, 3),
         ReplicaFigures("b:1"),
     )
-    well = RedisFigures("ready", True, "", 0.001, 10, 2000, {"db0": "keys=10"}, 1)
+    well = RedisFigures("ready", True, "", 0.001, 10, 2000, {"db0": "keys=10"}, 1, 0, 4000)
     ill = RedisFigures("closed", False, "no answer in time", 0.2, 9, 1000, {}, 2)
     assert merged([Figures(redis=well), Figures(), Figures(redis=ill)]).redis == RedisFigures(
-        "closed", False, "no answer in time", 0.2, 10, 2000, {"db0": "keys=10"}, 3
+        "closed", False, "no answer in time", 0.2, 10, 2000, {"db0": "keys=10"}, 3, 0, 4000
     )
+    assert [merged([Figures(), Figures(durable=each)]).durable for each in (True, False)] == [True, False]
 
 
 @pytest.mark.parametrize(("better", "worse"), list(pairwise(_STATES)))

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from proxy.entry import Body
 from proxy.errors import StoreError
-from proxy.recording import CHUNK, Abandoned, GivenUp, OpenSpool, Reader, Recording, Spool, State
+from proxy.recording import CHUNK, Abandoned, GivenUp, OpenSpool, Recording, Spool, State
+from proxy.recording_reader import Reader
 from proxy.store.file_dir import Directory
 from proxy.store.spool import open_spool
 
@@ -378,6 +379,41 @@ async def test_nothing_is_given_up_once_it_is_whole() -> None:
     one.give_up()
     one.fail(ValueError("too late"))
     assert (one.state, one.given_up, one.body().data) == (State.COMPLETE, False, b"whole")
+
+
+# filled at once
+
+
+async def test_a_body_that_is_here_as_a_whole_is_kept_at_once() -> None:
+    one = recording()
+    early = one.reader()
+    assert one.fill(b"whole")
+    assert (one.state, one.size, one.given_up, one.body().data) == (State.COMPLETE, 5, False, b"whole")
+    assert await read_all(early) == b"whole"
+    one.discard()
+    assert await read_all(one.reader()) == b"whole"
+
+
+@pytest.mark.parametrize("bound", ["memory", "limit"])
+async def test_what_is_more_than_memory_holds_is_not_filled_in(bound: str) -> None:
+    one = recording(**{bound: 4})
+    assert not one.fill(b"whole")
+    assert (one.state, one.size) == (State.GROWING, 0)
+    assert one.fill(b"here")
+
+
+async def test_a_reader_takes_a_whole_body_once_and_has_left() -> None:
+    one = recording()
+    first, second = one.reader(), one.reader()
+    assert first.whole() is None  # it still grows
+    one.fill(b"whole")
+    assert first.whole() == b"whole"
+    assert one.readers == 1
+    assert await anext(second) == b"whole"
+    assert second.whole() is None  # it has begun to read
+    assert one.readers == 1
+    await second.aclose()
+    assert one.readers == 0
 
 
 # discarded

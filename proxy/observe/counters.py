@@ -3,20 +3,19 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Self, TypeVar
+from typing import Self
 
 from proxy.errors import WITHHELD, Fault
-from proxy.observe.latency import Histogram
+from proxy.observe.groups import MAX_RULES, OTHER_RULES, Groups
+from proxy.observe.heavy import Heavy
+from proxy.observe.latency import FLOOR, Histogram
+from proxy.observe.rule_counts import HITS, MISSES, RuleCounts, ShadowCounts, add_counts, rate
 from proxy.outcome import Outcome, Tier, Verdict
 from proxy.reasons import Why
 
-HITS = frozenset({Verdict.HIT, Verdict.STALE, Verdict.UPDATING, Verdict.REVALIDATED})
-MISSES = frozenset({Verdict.MISS, Verdict.EXPIRED})
-_NO_CALL = frozenset({Verdict.HIT, Verdict.UPDATING})
-MAX_RULES = 1000  # names come from the configuration, but every reload may bring new ones
-OTHER_RULES = "(other)"
-
-K = TypeVar("K")
+OK = "ok"  # an answer that says nothing against the origin
+LEFT = "client-left"  # who asked did not wait for the head, which says nothing against the origin either
+MAX_LOST = 100  # URLs whose misses are told by the time that they took
 
 
 class Bound(StrEnum):
@@ -26,38 +25,6 @@ class Bound(StrEnum):
     HEAD = "timeouts.head"  # heads that had begun and did not come in time; they count as malformed too
     TAGS = "limits.tags"  # tags that entries were stored without, those that are too long included
     LINES = "log lines"  # lines that found too many waiting, or nobody to read them
-
-
-@dataclass(slots=True)
-class RuleCounts:
-    """What one rule did. A call is saved when a client was answered without one of its own; what a call would have
-    taken is the mean of those that were made."""
-
-    verdicts: dict[Verdict, int] = field(default_factory=lambda: dict.fromkeys(Verdict, 0))
-    bytes_saved: int = 0
-    calls_saved: int = 0
-    seconds_saved: float = 0.0
-    money_saved: float = 0.0
-    calls: int = 0
-    call_seconds: float = 0.0
-
-    @property
-    def hits(self) -> int:
-        return sum(self.verdicts[verdict] for verdict in HITS)
-
-    @property
-    def misses(self) -> int:
-        return sum(self.verdicts[verdict] for verdict in MISSES)
-
-    def add(self, other: "RuleCounts") -> None:
-        """Count what another process did by the same rule."""
-        _add(self.verdicts, other.verdicts)
-        self.bytes_saved += other.bytes_saved
-        self.calls_saved += other.calls_saved
-        self.seconds_saved += other.seconds_saved
-        self.money_saved += other.money_saved
-        self.calls += other.calls
-        self.call_seconds += other.call_seconds
 
 
 @dataclass(slots=True)
@@ -78,10 +45,11 @@ class TierCounts:
 
 @dataclass(slots=True)
 class UpstreamCounts:
-    """Calls to the origins, by how they went: `ok` or the word of the fault. Those that were withheld are told by their
-    word, but are no requests to an origin."""
+    """Calls to the origins, by how they went: OK, LEFT or the word of the fault. Those that were withheld are no
+    requests to an origin, and told apart, by why."""
 
     outcomes: dict[str, int] = field(default_factory=dict)
+    withheld: dict[str, int] = field(default_factory=dict)
     in_flight: int = 0
     seconds: Histogram = field(default_factory=Histogram)
 
@@ -89,47 +57,80 @@ class UpstreamCounts:
         self.in_flight += 1
 
     def ended(self, fault: Fault | None, seconds: float) -> None:
-        """The head came after `seconds`, or the call failed."""
+        """The head came after `seconds`, or the call failed, or was withheld."""
+        if fault in WITHHELD:
+            self.in_flight -= 1
+            self.withheld[fault.value] = self.withheld.get(fault.value, 0) + 1
+        else:
+            self._ended(OK if fault is None else fault.value, seconds)
+
+    def left(self, seconds: float) -> None:
+        """Who asked has gone, after `seconds`."""
+        self._ended(LEFT, seconds)
+
+    def _ended(self, word: str, seconds: float) -> None:
         self.in_flight -= 1
-        word = "ok" if fault is None else fault.value
         self.outcomes[word] = self.outcomes.get(word, 0) + 1
-        if fault not in WITHHELD:
-            self.seconds.observe(seconds)
+        self.seconds.observe(seconds)
 
     def add(self, other: "UpstreamCounts") -> None:
-        _add(self.outcomes, other.outcomes)
+        add_counts(self.outcomes, other.outcomes)
+        add_counts(self.withheld, other.withheld)
         self.in_flight += other.in_flight
         self.seconds.add(other.seconds)
 
     @property
     def requests(self) -> int:
-        return sum(self.outcomes.values()) - sum(self.outcomes.get(fault.value, 0) for fault in WITHHELD)
+        return sum(self.outcomes.values())
 
     @property
     def errors(self) -> int:
-        return self.requests - self.outcomes.get("ok", 0)
+        """What a breaker takes for failures, as far as the head tells."""
+        return self.requests - self.outcomes.get(OK, 0) - self.outcomes.get(LEFT, 0)
 
 
 class Tally:
     """Hits of one rule for one reason, bytes of their content, and how long each took: counted apart by whom
-    microseconds matter to, and taken in by `Counters.settle`."""
+    microseconds matter to, and taken in by `Counters.settle`. `count` is of all; those that took no longer than FLOOR
+    have their sum in `quick`, the others are in `slow`."""
 
-    __slots__ = ("count", "seconds", "sent")
+    __slots__ = ("count", "quick", "sent", "slow")
 
     def __init__(self) -> None:
-        self.count = 0
-        self.sent = 0
-        self.seconds = Histogram()
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin again."""
+        self.count = self.sent = 0
+        self.quick = 0.0
+        self.slow = Histogram()
+
+    def book(self, seconds: float, sent: int) -> None:
+        """One more."""
+        self.count += 1
+        self.sent += sent
+        if seconds <= FLOOR:
+            self.quick += seconds
+        else:
+            self.slow.observe(seconds)
+
+    @property
+    def seconds(self) -> Histogram:
+        """Of all of them."""
+        whole = Histogram()
+        whole.add_quick(self.count - self.slow.count, self.quick)
+        whole.add(self.slow)
+        return whole
 
 
 class Counters:
     """The counters of one process. `costs` is the money that one upstream call of a rule costs."""
 
     def __init__(self, costs: Mapping[str, float] | None = None) -> None:
-        self.costs: Mapping[str, float] = costs or {}
         self.verdicts: dict[Verdict, int] = dict.fromkeys(Verdict, 0)
         self.reasons: dict[Why, int] = {}
-        self.rules: dict[str, RuleCounts] = {}
+        self.groups = Groups(costs)
+        self.lost = Heavy(MAX_LOST)  # seconds of upstream time, by the URLs without their queries that were missed
         self.tiers: dict[Tier, TierCounts] = {tier: TierCounts() for tier in Tier}
         self.upstream = UpstreamCounts()
         self.seconds: dict[Verdict, Histogram] = {verdict: Histogram() for verdict in Verdict}
@@ -142,7 +143,7 @@ class Counters:
         self.connections = 0
         self.shrinks = 0  # how often memory came under pressure
         self.passed: dict[Bound, int] = dict.fromkeys(Bound, 0)
-        self._tallies: dict[tuple[str, Why], Tally] = {}
+        self._tallies: dict[tuple[str, str, Why], Tally] = {}
 
     @classmethod
     def merged(cls, parts: Iterable["Counters"]) -> Self:
@@ -168,11 +169,16 @@ class Counters:
         return rate(hits, sum(self.verdicts[verdict] for verdict in MISSES))
 
     @property
+    def rules(self) -> dict[str, RuleCounts]:
+        """What each rule did, whatever the group."""
+        return self.groups.rules
+
+    @property
     def response_time(self) -> Histogram:
         """Of all requests since the start."""
         return Histogram.merged(self.seconds.values())
 
-    def finish(self, outcome: Outcome, seconds: float, sent: int) -> None:
+    def finish(self, outcome: Outcome, seconds: float, sent: int, group: str = "") -> None:
         """One request is over: `seconds` from its head to the last byte, `sent` bytes of content."""
         self.verdicts[outcome.verdict] += 1
         why = told(outcome)
@@ -181,65 +187,46 @@ class Counters:
         if outcome.collapsed:
             self.coalesced += 1
         if outcome.reason is Why.RATE_LIMITED:
-            self.rate_limited[outcome.rule] = self.rate_limited.get(outcome.rule, 0) + 1
-        self._count_rule(outcome, seconds, sent)
+            rule = _bounded(self.rate_limited, outcome.rule)
+            self.rate_limited[rule] = self.rate_limited.get(rule, 0) + 1
+        self.groups.finish(outcome, why, seconds, sent, group)
 
-    def tally(self, rule: str, why: Why) -> Tally:
+    def tally(self, rule: str, why: Why, group: str = "") -> Tally:
         """Where to count hits of this rule for this reason, until the next `settle` that is `over`."""
-        return self._tallies.setdefault((rule, why), Tally())
+        rule, group = self.groups.named(rule, group)
+        return self._tallies.setdefault((rule, group, why), Tally())
 
     def settle(self, *, over: bool = False) -> None:
         """Take in what was tallied. `over`: nobody counts there any more."""
-        for (rule, why), tally in self._tallies.items():
+        for (rule, group, why), tally in self._tallies.items():
             if tally.count:
-                self._take_in(rule, why, tally)
-                tally.count = tally.sent = 0
-                tally.seconds = Histogram()
+                self._take_in(rule, group, why, tally)
+                tally.clear()
         if over:
             self._tallies.clear()
 
-    def _take_in(self, name: str, why: Why, tally: Tally) -> None:
+    def _take_in(self, rule: str, group: str, why: Why, tally: Tally) -> None:
+        seconds = tally.seconds
         self.verdicts[Verdict.HIT] += tally.count
         self.reasons[why] = self.reasons.get(why, 0) + tally.count
-        self.seconds[Verdict.HIT].add(tally.seconds)
-        rule = self._rule(name)
-        rule.verdicts[Verdict.HIT] += tally.count
-        rule.bytes_saved += tally.sent
-        rule.calls_saved += tally.count
-        rule.money_saved += tally.count * self.costs.get(name, 0.0)
-        if rule.calls:
-            rule.seconds_saved += max(0.0, tally.count * rule.call_seconds / rule.calls - tally.seconds.total)
+        self.seconds[Verdict.HIT].add(seconds)
+        self.groups.take_in(rule, group, why, tally.count, seconds.total, tally.sent)
 
-    def _rule(self, name: str) -> RuleCounts:
-        rule = self.rules.get(name)
-        if rule is None:
-            rule = self.rules.setdefault(name if len(self.rules) < MAX_RULES else OTHER_RULES, RuleCounts())
-        return rule
-
-    def _count_rule(self, outcome: Outcome, seconds: float, sent: int) -> None:
-        rule = self._rule(outcome.rule)
-        rule.verdicts[outcome.verdict] += 1
-        if outcome.verdict in HITS or outcome.collapsed:
-            rule.bytes_saved += sent
-        if outcome.verdict in _NO_CALL or outcome.collapsed:
-            rule.calls_saved += 1
-            rule.money_saved += self.costs.get(outcome.rule, 0.0)
-            if rule.calls:
-                rule.seconds_saved += max(0.0, rule.call_seconds / rule.calls - seconds)
-        elif outcome.upstream_seconds is not None:
-            rule.calls += 1
-            rule.call_seconds += outcome.upstream_seconds
+    def shadow(self, name: str) -> ShadowCounts:
+        """Where to count for a rule in shadow."""
+        rule = self.groups.of(name, "")
+        if rule.shadow is None:
+            rule.shadow = ShadowCounts()
+        return rule.shadow
 
     def _add(self, part: "Counters") -> None:
-        self.costs = self.costs or part.costs
-        _add(self.verdicts, part.verdicts)
-        _add(self.reasons, part.reasons)
-        _add(self.purges, part.purges)
-        _add(self.rate_limited, part.rate_limited)
-        _add(self.openings, part.openings)
-        for name, rule in part.rules.items():
-            known = name if name in self.rules or len(self.rules) < MAX_RULES else OTHER_RULES
-            self.rules.setdefault(known, RuleCounts()).add(rule)
+        add_counts(self.verdicts, part.verdicts)
+        add_counts(self.reasons, part.reasons)
+        add_counts(self.purges, part.purges)
+        add_counts(self.rate_limited, part.rate_limited)
+        add_counts(self.openings, part.openings)
+        self.groups.add(part.groups)
+        self.lost.add(part.lost)
         for tier, counts in part.tiers.items():
             self.tiers[tier].add(counts)
         for verdict, seconds in part.seconds.items():
@@ -250,7 +237,7 @@ class Counters:
         self.in_flight += part.in_flight
         self.connections += part.connections
         self.shrinks += part.shrinks
-        _add(self.passed, part.passed)
+        add_counts(self.passed, part.passed)
 
     def add_passed(self, bound: Bound, number: int) -> None:
         """So much more was refused or dropped past this bound."""
@@ -262,7 +249,10 @@ class Counters:
 
     def opened(self, upstream: str, cause: str) -> None:
         """A breaker has opened; `cause` is one of the few settings that say when."""
-        self.openings[upstream, cause] = self.openings.get((upstream, cause), 0) + 1
+        opening = upstream, cause
+        if opening not in self.openings and len(self.openings) >= MAX_RULES:
+            opening = OTHER_RULES, cause
+        self.openings[opening] = self.openings.get(opening, 0) + 1
 
 
 def told(outcome: Outcome) -> Why:
@@ -270,11 +260,6 @@ def told(outcome: Outcome) -> Why:
     return outcome.stored_why if outcome.stored_why is not None and not outcome.stored else outcome.reason
 
 
-def rate(hits: int, misses: int) -> float:
-    """hits / (hits + misses), 0 when there were none."""
-    return round(hits / (hits + misses), 4) if hits or misses else 0.0
-
-
-def _add(mine: dict[K, int], others: Mapping[K, int]) -> None:
-    for name, count in others.items():
-        mine[name] = mine.get(name, 0) + count
+def _bounded(counts: Mapping[str, object], name: str) -> str:
+    """The name to count under."""
+    return name if name in counts or len(counts) < MAX_RULES else OTHER_RULES

@@ -23,7 +23,8 @@ class TierFigures:
 @dataclass(frozen=True, slots=True)
 class RedisFigures:
     """Redis as this instance sees it. `connected`: it is linked to the others and has caught up with their purges;
-    `state` is one of STATES and `reason` says why it is not ready. Seconds and bytes; `keys` are our entries alone."""
+    `state` is one of STATES and `reason` says why it is not ready. Seconds and bytes; `keys` are our entries alone,
+    `max_memory` is what Redis may take, 0 for no bound."""
 
     state: str
     connected: bool
@@ -34,6 +35,7 @@ class RedisFigures:
     keyspace: Mapping[str, str] = field(default_factory=dict)
     errors: int = 0
     evictions: int = 0
+    max_memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,17 @@ class ReplicaFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceGlance:
+    """A service at one moment, seen by who calls nobody. `withheld`: seconds for which its breaker lets no call
+    through, None when one would be let through now; calls under way, and those that wait for a place."""
+
+    breaker: str
+    withheld: float | None = None
+    in_flight: int = 0
+    waiting: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceFigures:
     """A service: how its breaker stands (one of BREAKER_STATES), the word of what opened it, and its replicas."""
 
@@ -74,7 +87,8 @@ class ServiceFigures:
 @dataclass(frozen=True, slots=True)
 class Figures:
     """The instance now. `files` are names of records, at most FILES; `services` are the upstreams by name; `redis` is
-    None where it is not in use; `parts` and `part_bytes` are of answers held in parts."""
+    None where it is not in use; `parts` and `part_bytes` are of answers held in parts; `durable`: purges outlive the
+    instance."""
 
     tiers: Mapping[Tier, TierFigures] = field(default_factory=dict)
     files: tuple[str, ...] = ()
@@ -84,6 +98,7 @@ class Figures:
     parts: int = 0
     part_bytes: int = 0
     pressure: Pressure = Pressure()
+    durable: bool = True
 
 
 FILES = 100

@@ -3,10 +3,10 @@
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 
-_FLOOR = 50e-6  # seconds; what is faster needs no telling apart
+FLOOR = 50e-6  # seconds; what is faster needs no telling apart
 _PER_OCTAVE = 4  # neighbouring bounds differ by 2 ** 1/4, so that a quantile is off by at most 19%
 _OCTAVES = 24  # up to 839 s
-BOUNDS = tuple(_FLOOR * 2 ** (step / _PER_OCTAVE) for step in range(_PER_OCTAVE * _OCTAVES + 1))
+BOUNDS = tuple(FLOOR * 2 ** (step / _PER_OCTAVE) for step in range(_PER_OCTAVE * _OCTAVES + 1))
 
 
 class Histogram:
@@ -20,9 +20,15 @@ class Histogram:
         self.total = 0.0
 
     def observe(self, seconds: float) -> None:
-        self.buckets[0 if seconds <= _FLOOR else bisect_left(BOUNDS, seconds)] += 1
+        self.buckets[0 if seconds <= FLOOR else bisect_left(BOUNDS, seconds)] += 1
         self.count += 1
         self.total += seconds
+
+    def add_quick(self, count: int, total: float) -> None:
+        """As `observe` of so many that took no longer than FLOOR each, and `total` seconds together."""
+        self.buckets[0] += count
+        self.count += count
+        self.total += total
 
     def add(self, other: "Histogram") -> None:
         """Count what another has seen."""
@@ -59,6 +65,13 @@ class Histogram:
         """avg, p50, p95 and p99 in milliseconds."""
         told = {"avg": self.mean} | {f"p{q}": self.quantile(q / 100) for q in (50, 95, 99)}
         return {name: round(seconds * 1000, 3) for name, seconds in told.items()}
+
+    def occupied(self) -> Iterator[tuple[float, int]]:
+        """(upper bound in seconds, how many) of the buckets that hold any, so that who looks twice can tell what lies
+        between; what is beyond the last bound is told as the next one."""
+        for at, inside in enumerate(self.buckets):
+            if inside:
+                yield FLOOR * 2 ** (at / _PER_OCTAVE), inside
 
     def cumulative(self) -> Iterator[tuple[str, int]]:
         """(upper bound, how many were at most that) by octaves, as Prometheus wants its buckets; the last is +Inf."""

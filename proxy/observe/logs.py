@@ -2,16 +2,18 @@
 
 A record is one line whatever it holds: control characters are escaped, in text and in JSON. Several workers write to
 one pipe; of what is longer than PIPE_BUF it may take a part, and then another's lines (POSIX write), so lines go in
-pieces that are not. A line that is longer itself goes alone.
+pieces that are not. A line that is longer itself goes alone. A file takes all that waits at once.
 """
 
 import logging
-import queue
+import os
 import re
 import select
+import stat
 import sys
 import threading
 import traceback
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -19,8 +21,12 @@ from typing import BinaryIO, Literal
 
 import orjson
 
+_log = logging.getLogger(__name__)
+
 Format = Literal["text", "json"]
 LINES = 10_000  # that may wait to be written; more are dropped and counted
+_AT_ONCE = 1 << 18  # bytes
+_GATHER = 0.01  # seconds that a line waits for others: a thread that is woken for each takes more time than they do
 
 # C0, DEL, C1 and the Unicode line separators: whatever a terminal or a line reader could take for more than text.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -33,72 +39,107 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+@lru_cache(maxsize=16)
+def stamp(milliseconds: int) -> bytes:
+    """Of the wall clock, as `timestamp` has them."""
+    told = datetime.fromtimestamp(milliseconds // 1000, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
+    return f"{told}.{milliseconds % 1000:03d}Z".encode()
+
+
 def timestamp(seconds: float) -> str:
     """Wall-clock seconds as RFC 3339 in UTC, with milliseconds."""
-    whole, rest = divmod(int(seconds * 1000), 1000)
-    return f"{_to_seconds(whole)}.{rest:03d}Z"
-
-
-@lru_cache(maxsize=16)
-def _to_seconds(whole: int) -> str:
-    return datetime.fromtimestamp(whole, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
+    return stamp(int(seconds * 1000)).decode()
 
 
 class LineWriter:
-    """Writes lines to a stream from its own thread. `write` never waits: what finds LINES waiting is dropped."""
+    """Writes lines to a stream from its own thread. `write` never waits: what finds LINES waiting is dropped, which is
+    told in the log, once, as soon as lines are taken again."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.dropped = 0
+        self._told = 0  # of these
+        self._taken = True  # what went out last
         self._stream = stream
-        self._waiting: queue.Queue[bytes | None] = queue.Queue(LINES)
+        self._most = _most(stream)
+        self._waiting: deque[bytes] = deque()
+        self._asked = False  # the thread will look once more
+        self._woken = threading.Event()
+        self._hurry = threading.Event()
+        self._over = False
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
-    def write(self, line: bytes) -> None:
-        """`line` ends without a newline and holds none."""
-        try:
-            self._waiting.put_nowait(line)
-        except queue.Full:
+    def write(self, line: bytes, *, soon: bool = False) -> None:
+        """`line` ends without a newline and holds none. `soon`: it waits for no others."""
+        if len(self._waiting) >= LINES:
             self.dropped += 1
+            return
+        self._waiting.append(line)
+        if not self._asked:
+            self._asked = True
+            self._woken.set()
+        if soon:
+            self._hurry.set()
 
     def close(self, timeout: float = 2.0) -> None:
         """Write what waits, for at most `timeout` seconds; idempotent."""
-        try:
-            self._waiting.put(None, timeout=timeout)
-        except queue.Full:
-            return
+        self._over = True
+        self._woken.set()
+        self._hurry.set()
         self._thread.join(timeout)
 
     def _run(self) -> None:
-        while (line := self._waiting.get()) is not None:
-            batch = [line]
-            while len(batch) < 256 and not self._waiting.empty():
-                following = self._waiting.get_nowait()
-                if following is None:
-                    self._flush(batch)
-                    return
-                batch.append(following)
-            self._flush(batch)
+        waiting, over = self._waiting, False
+        while not over:
+            self._woken.wait()
+            self._hurry.wait(_GATHER)
+            over = self._over
+            self._woken.clear()
+            self._hurry.clear()
+            self._asked = False  # before we look: whoever comes later asks again
+            while waiting or self._tells_loss():
+                self._flush([waiting.popleft() for _ in range(min(len(waiting), 256))])
 
     def _flush(self, batch: list[bytes]) -> None:
-        for piece in _pieces(batch):
+        for piece in _pieces(batch, self._most):
             try:
-                self._stream.write(b"".join(piece))
+                self._stream.write(b"\n".join(piece))
                 self._stream.flush()
+                self._taken = True
             except (OSError, ValueError):  # nobody reads any more; there is no other place to say so
-                self.dropped += len(piece)
+                self._taken = False
+                self.dropped += len(piece) - 1
+
+    def _tells_loss(self) -> bool:
+        lost = self.dropped - self._told
+        if not lost or not self._taken:
+            return False
+        self._told += lost
+        _log.warning("%d lines of this log were lost: nobody took them in time", lost)
+        return True
 
 
-def _pieces(batch: Sequence[bytes]) -> Iterator[list[bytes]]:
-    """The lines with their ends, as many at once as a pipe takes whole."""
+def _most(stream: BinaryIO) -> int:
+    """Bytes that may go at once: what a pipe takes whole, while a file takes whatever it is given."""
+    try:
+        whole = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):
+        whole = False
+    return _AT_ONCE if whole else select.PIPE_BUF
+
+
+def _pieces(batch: Sequence[bytes], most: int) -> Iterator[list[bytes]]:
+    """The lines, and an empty one behind them for the end of the last, as many at once as go together."""
     piece: list[bytes] = []
     size = 0
     for line in batch:
-        if piece and size + len(line) + 1 > select.PIPE_BUF:
+        if piece and size + len(line) + 1 > most:
+            piece.append(b"")
             yield piece
             piece, size = [], 0
-        piece.append(line + b"\n")
+        piece.append(line)
         size += len(line) + 1
+    piece.append(b"")
     yield piece
 
 
@@ -112,7 +153,7 @@ class LineHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._writer.write(self._line(record).encode())
+            self._writer.write(self._line(record).encode(), soon=True)
         except Exception:
             self.handleError(record)
 

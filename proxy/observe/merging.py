@@ -37,6 +37,7 @@ def merged(parts: Sequence[Figures]) -> Figures:
         sum(part.parts for part in parts),
         sum(part.part_bytes for part in parts),
         _pressure([part.pressure for part in parts]),
+        all(part.durable for part in parts),
     )
 
 
@@ -94,4 +95,5 @@ def _redis(parts: Sequence[RedisFigures]) -> RedisFigures:
         max((part.keyspace for part in parts), key=len),
         sum(part.errors for part in parts),
         max(part.evictions for part in parts),
+        max(part.max_memory for part in parts),
     )

@@ -1,11 +1,11 @@
 """The memory of this process, as the kernel counts it and as libc can give it back."""
 
-import ctypes
 import os
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 _STATM = Path("/proc/self/statm")
-_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it; musl and macOS give back by themselves or not
 
 
 def resident() -> int | None:
@@ -19,5 +19,15 @@ def resident() -> int | None:
 def give_back() -> None:
     """Return to the kernel what was freed and libc keeps for later: about 0.3 ms for each MB, for which whoever wants
     memory meanwhile waits, but runs otherwise when this is a thread's."""
-    if _trim is not None:
-        _trim(0)
+    trim = _malloc_trim()
+    if trim is not None:
+        trim(0)
+
+
+@cache
+def _malloc_trim() -> Any:
+    """glibc has it; musl and macOS give back by themselves or not. ctypes is loaded by whoever comes this far: hardly
+    a gateway does, and each of them would start later."""
+    import ctypes
+
+    return getattr(ctypes.CDLL(None), "malloc_trim", None)

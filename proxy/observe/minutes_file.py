@@ -1,0 +1,100 @@
+"""Minutes of the history in a file beside the journal: lines that are only added, so that a restart loses none.
+
+A line is the minute, who counted it, and the span in base64; the last line of a minute and a counter holds. What is no
+such line is left out. The file is written anew when it is opened, and when it has thrice the lines that count.
+"""
+
+import asyncio
+import os
+import threading
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from proxy.observe.history import KEPT
+from proxy.observe.span import MAX_PACKED
+
+LINES = 3 * KEPT
+_LONGEST = 2 * MAX_PACKED  # bytes of a line
+_DIGITS = 12  # of a minute
+
+
+class MinutesFile:
+    """The file at `path`, for one process at a time; `own` tells our lines from those of the process before us."""
+
+    shared = False
+
+    def __init__(self, path: Path, own: str) -> None:
+        self._path = path
+        self._own = own
+        self._lines = LINES  # it is read and written anew first
+        self._asked = False
+        # Of threads, since one goes on when who waits for it is cancelled: a line must not fall between two files.
+        self._turn = threading.Lock()
+
+    async def put(self, minute: int, raw: bytes) -> None:
+        """Keep all that we have counted in a minute so far. OSError."""
+        await asyncio.to_thread(self._put, minute, raw)
+
+    async def others(self, first: int, last: int) -> Mapping[int, Sequence[bytes]]:
+        """What the processes before us have counted since minute `first`; nothing when it was asked before. OSError."""
+        if self._asked:
+            return {}
+        found = await asyncio.to_thread(self._opened, first)
+        self._asked = True
+        told: dict[int, list[bytes]] = {}
+        for (minute, who), raw in found.items():
+            if who != self._own:
+                told.setdefault(minute, []).append(b64decode(raw))
+        return told
+
+    def _put(self, minute: int, raw: bytes) -> None:
+        with self._turn:
+            if self._lines >= LINES:
+                self._compact(minute - KEPT)
+            before, self._lines = self._lines, LINES  # should it fail: what half a line is left is not written on
+            with open(self._path, "ab", opener=_private) as file:
+                file.write(b"%d %b %b\n" % (minute, self._own.encode(), b64encode(raw)))
+            self._lines = before + 1
+
+    def _opened(self, first: int) -> dict[tuple[int, str], bytes]:
+        with self._turn:
+            return self._compact(first)
+
+    def _compact(self, first: int) -> dict[tuple[int, str], bytes]:
+        """Write it anew with the lines alone that hold; blocks."""
+        found = self._read(first)
+        beside = self._path.with_name(f"{self._path.name}.new")
+        lines = [b"%d %b %b\n" % (minute, who.encode(), raw) for (minute, who), raw in found.items()]
+        with open(beside, "wb", opener=_private) as file:
+            file.writelines(lines)
+        beside.replace(self._path)
+        self._lines = min(len(lines), LINES - 1)
+        return found
+
+    def _read(self, first: int) -> dict[tuple[int, str], bytes]:
+        found: dict[tuple[int, str], bytes] = {}
+        try:
+            with self._path.open("rb") as file:
+                while line := file.readline(_LONGEST):
+                    match line.split():
+                        case [minute, who, raw] if minute.isdigit() and len(minute) <= _DIGITS and who.isalnum():
+                            if int(minute) >= first:
+                                found[int(minute), who.decode("ascii")] = _sound(raw)
+        except FileNotFoundError:
+            pass
+        return found
+
+
+def _sound(raw: bytes) -> bytes:
+    """The same where it is base64, else nothing of it."""
+    try:
+        b64decode(raw, validate=True)
+    except ValueError:
+        return b""
+    return raw
+
+
+def _private(path: str, flags: int) -> int:
+    """Nobody else reads it, made anew after somebody deleted it too."""
+    return os.open(path, flags, 0o600)
