@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 from proxy.observe.counters import Counters
 from proxy.observe.figures import BREAKER_STATES, STATES, Figures, Pressure
 from proxy.observe.latency import Histogram
+from proxy.outcome import Tier
 from proxy.policy.pressure import Level
 from proxy.version import VERSION
 
@@ -32,12 +33,15 @@ class GatewayCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         figures = self._figures
         yield from _requests(self._counters)
+        yield from _saved(self._counters)
         yield from _tiers(self._counters, figures)
         yield from _redis(figures)
         yield from _upstreams(self._counters, figures)
         yield from _pressure(self._counters, figures.pressure)
         yield _gauge("cachegate_in_flight", "Requests being answered", self._counters.in_flight)
         yield _gauge("cachegate_connections", "Open client connections", self._counters.connections)
+        yield _gauge("cachegate_workers", "Processes that serve", figures.workers)
+        yield _gauge("cachegate_journal_durable", "1 while purges outlive the instance", figures.durable)
         build = GaugeMetricFamily("cachegate_build_info", "What runs here", labels=["version"])
         build.add_metric([VERSION], 1)
         yield build
@@ -49,6 +53,7 @@ def _requests(counters: Counters) -> Iterator[Metric]:
         for verdict, count in rule.verdicts.items():
             requests.add_metric([verdict.value, name], count)
     yield requests
+    yield from _shadows(counters)
     reasons = {why.word: count for why, count in counters.reasons.items()}
     yield _counter("cachegate_reasons", "Requests by reason", "reason", reasons)
     yield CounterMetricFamily("cachegate_malformed", "Heads refused as malformed", value=counters.malformed)
@@ -61,6 +66,33 @@ def _requests(counters: Counters) -> Iterator[Metric]:
     yield _counter("cachegate_purges", "Purges by kind", "kind", counters.purges)
 
 
+def _shadows(counters: Counters) -> Iterator[Metric]:
+    """Of rules that are, or were, in shadow."""
+    would = CounterMetricFamily("cachegate_shadow_would_hits", "Requests that would have been hits", labels=["rule"])
+    compared = CounterMetricFamily("cachegate_shadow_compared", "Of those, held against the answer", labels=["rule"])
+    wrong = CounterMetricFamily("cachegate_shadow_wrong", "Of those, another than the answer", labels=["rule"])
+    for name, rule in sorted(counters.rules.items()):
+        if rule.shadow is not None:
+            would.add_metric([name], rule.shadow.would_hits)
+            compared.add_metric([name], rule.shadow.compared)
+            wrong.add_metric([name], rule.shadow.wrong)
+    yield from (would, compared, wrong)
+
+
+def _saved(counters: Counters) -> Iterator[Metric]:
+    """What clients got without a call of the origin (`RuleCounts`)."""
+    calls = CounterMetricFamily("cachegate_saved_calls", "Calls that were not made", labels=["rule"])
+    size = CounterMetricFamily("cachegate_saved_bytes", "Bytes that no origin had to send", labels=["rule"])
+    seconds = CounterMetricFamily("cachegate_saved_seconds", "Time that clients did not wait", labels=["rule"])
+    money = CounterMetricFamily("cachegate_saved_money", "What these calls would have cost", labels=["rule"])
+    for name, rule in sorted(counters.rules.items()):
+        calls.add_metric([name], rule.calls_saved)
+        size.add_metric([name], rule.bytes_saved)
+        seconds.add_metric([name], rule.seconds_saved)
+        money.add_metric([name], rule.money_saved)
+    yield from (calls, size, seconds, money)
+
+
 def _tiers(counters: Counters, figures: Figures) -> Iterator[Metric]:
     lookups = CounterMetricFamily("cachegate_tier_lookups", "Lookups in a tier", labels=["tier", "result"])
     for tier, counts in counters.tiers.items():
@@ -71,12 +103,17 @@ def _tiers(counters: Counters, figures: Figures) -> Iterator[Metric]:
     yield _histograms("cachegate_tier_seconds", "How long a tier's lookup took", "tier", seconds)
     entries = GaugeMetricFamily("cachegate_tier_entries", "Entries held", labels=["tier"])
     size = GaugeMetricFamily("cachegate_tier_bytes", "Bytes held", labels=["tier"])
+    bound = GaugeMetricFamily("cachegate_tier_max_bytes", "What it may hold", labels=["tier"])
+    up = GaugeMetricFamily("cachegate_tier_up", "1 while it works", labels=["tier"])
     evictions = CounterMetricFamily("cachegate_evictions", "Entries that had to make room", labels=["tier"])
     for tier, now in figures.tiers.items():
         entries.add_metric([tier.value], now.entries)
         size.add_metric([tier.value], now.bytes)
         evictions.add_metric([tier.value], now.evictions)
-    yield from (entries, size, evictions)
+        up.add_metric([tier.value], not now.off)
+        if tier is not Tier.REDIS:  # whose bound is that of the server, for all that is in it
+            bound.add_metric([tier.value], now.max_bytes)
+    yield from (entries, size, bound, up, evictions)
 
 
 def _redis(figures: Figures) -> Iterator[Metric]:
@@ -86,6 +123,11 @@ def _redis(figures: Figures) -> Iterator[Metric]:
             states.add_metric([state], int(state == figures.redis.state))
         yield states
         yield _gauge("cachegate_redis_memory_bytes", "Memory that Redis uses", figures.redis.memory)
+        most = "What Redis may use (maxmemory), 0 for no bound"
+        yield _gauge("cachegate_redis_max_memory_bytes", most, figures.redis.max_memory)
+        yield _gauge("cachegate_redis_latency_seconds", "How long Redis takes to answer", figures.redis.latency)
+        linked = "1 while caught up with the purges of the other instances"
+        yield _gauge("cachegate_redis_linked", linked, figures.redis.connected)
 
 
 def _pressure(counters: Counters, now: Pressure) -> Iterator[Metric]:
@@ -102,6 +144,7 @@ def _pressure(counters: Counters, now: Pressure) -> Iterator[Metric]:
 def _upstreams(counters: Counters, figures: Figures) -> Iterator[Metric]:
     calls = counters.upstream
     yield _counter("cachegate_upstream_requests", "Calls to the origins", "outcome", calls.outcomes)
+    yield _counter("cachegate_upstream_withheld", "Calls that were not made", "reason", calls.withheld)
     yield _histograms("cachegate_upstream_seconds", "Until the head came", None, {"": calls.seconds})
     states = GaugeMetricFamily("cachegate_breaker_state", "1 for the state it is in", labels=["upstream", "state"])
     replicas = GaugeMetricFamily("cachegate_replica_up", "1 while it gets calls", labels=["upstream", "replica"])
