@@ -17,7 +17,7 @@ from proxy.policy.freshness import current_age, lifetime
 from proxy.rules import Rule, RuleTable
 from proxy.store import Store
 from proxy.store.memory import MemoryStore
-from proxy.store.parts import InParts
+from proxy.store.parts_held import InParts
 from proxy.store.shelves import hash_of
 from proxy.store.tiered import Tiered
 

@@ -17,7 +17,6 @@ from proxy.settings.model import Settings
 from proxy.settings.rule_model import Example, ExampleAnswer
 
 HOST = "localhost"  # of a bare path, where the rule that is tested names no host
-_PARTS = tuple(field.name for field in fields(KeyParts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +161,16 @@ def _key_differences(asked: _Asked, request: Request, other: Request, table: Rul
         if isinstance(key, Refused):
             yield f"same_key_as: {each.target} has no key ({_reason(key.why)})"
     if isinstance(one, Keyed) and isinstance(two, Keyed) and one.hash != two.hash:
-        parts = ((name, getattr(one.parts, name), getattr(two.parts, name)) for name in _PARTS)
-        for name, this, that in parts:
-            if this != that:
+        this_key, that_key = _named(one.parts), _named(two.parts)
+        for name, this in this_key.items():
+            if this != (that := that_key[name]):
                 yield f"same_key_as: the keys differ in {name}: {this!r} here, {that!r} there"
+
+
+def _named(parts: KeyParts) -> dict[str, object]:
+    """What a key is made of, by its names in the order of the key."""
+    others = {each.name: getattr(parts, each.name) for each in fields(parts) if each.name != "scope"}
+    return {**parts.scope._asdict(), **others}
 
 
 def _why_not(table: RuleTable, request: Request, name: str) -> str:
