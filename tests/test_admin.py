@@ -18,6 +18,7 @@ from proxy.invalidation.purges import Receipt
 from proxy.invalidation.records import Kind
 from proxy.observe.counters import Counters
 from proxy.observe.figures import Figures, ServiceFigures, TierFigures
+from proxy.observe.history import History, Window
 from proxy.outcome import Outcome, Tier, Verdict
 from proxy.reasons import Why
 from proxy.server.admin.clearing import Cleared
@@ -31,9 +32,9 @@ from proxy.server.admin.purge import PurgeVerb, purge_pages
 from proxy.server.admin.redis import no_redis_pages
 from proxy.server.admin.rights import Rights
 from proxy.server.admin.stats import stats_page
-from proxy.server.connections import Limits
 from proxy.server.front import Doorway
 from proxy.server.gate import Gate
+from proxy.server.http1 import Limits
 from tests.support.door import Door, door, reply
 from tests.support.rawtcp import Raw, RawAnswer, raw
 
@@ -115,10 +116,13 @@ def pages(ports: Scripted, counters: Counters, readiness: Readiness, **more: obj
     async def take() -> tuple[Counters, Figures]:
         return counters, FIGURES
 
+    async def look(minutes: int) -> Window | None:
+        return History(lambda: 7200.0).window(minutes, counters) if minutes == 60 else None
+
     return Pages(
         [
             *probe_pages(readiness),
-            stats_page(take, started=1.0, timer=lambda: 3.5),
+            stats_page(take, look, started=1.0, timer=lambda: 3.5),
             metrics_page(take),
             *no_redis_pages(),
             *entry_pages(ports),
@@ -237,6 +241,9 @@ async def test_a_purge_that_an_instance_has_not_applied_is_202() -> None:
         (b"", "bad-json", "JSON"),
         (b"{", "bad-json", "JSON"),
         (b"\xff", "bad-json", "JSON"),
+        (b'{"tag": "a", "tag": "b"}', "bad-json", "tag: given twice"),
+        (b'{"tags": [{"x": 1, "x": 2}]}', "bad-json", "x: given twice"),
+        (b'{"tags": ' + b"[" * 900 + b"]" * 900 + b"}", "bad-purge", "tags"),
         (b"[]", "bad-purge", "url, key, pattern"),
         (b"{}", "bad-purge", "url, key, pattern"),
         (b'{"tga": "x"}', "bad-purge", "did you mean 'tag'"),
@@ -316,8 +323,34 @@ async def test_entries() -> None:
         zeros = ("000000001000000", "000000001" + "0" * 5_000)
         for limit in ("0", "-1", "x", "1001", "99999999999999999999", *zeros, "%C2%B2"):
             assert error(await s.ask("GET", f"/cache/entries?limit={limit}", TOKEN)) == (400, "bad-limit")
-        assert error(await s.ask("GET", "/cache/entries?match=[", TOKEN)) == (400, "bad-match")
+        got = await s.ask("GET", "/cache/entries?limit=0", TOKEN)
+        assert orjson.loads(got.body)["message"] == "limit: wanted a number from 1 to 1000, found '0'."
+        for match in ("[", ""):
+            assert error(await s.ask("GET", f"/cache/entries?match={match}", TOKEN)) == (400, "bad-match")
         assert error(await s.ask("GET", "/cache/entries?" + "x&" * 200, TOKEN)) == (400, "bad-query")
+
+
+@pytest.mark.parametrize(
+    ("method", "page", "says"),
+    [
+        ("GET", "entries?limt=2", "limt: unknown; known are limit, match."),
+        ("GET", "entries?limit=2&limit=3", "limit: given twice."),
+        ("GET", "entries/abcdef01?limit=2", "limit: unknown; this page takes none."),
+        ("GET", "stats?windw=1h", "windw: unknown; known are window."),
+        ("GET", "config?x", "x: unknown; this page takes none."),
+        ("POST", "reload?x=1", "x: unknown; this page takes none."),
+        ("POST", "purge?dry_run=true", "dry_run: unknown; this page takes none."),
+        ("GET", "purges/r1?x=1", "x: unknown; this page takes none."),
+        ("DELETE", "memory?patern=/x", "patern: unknown; known are pattern."),
+    ],
+)
+async def test_a_parameter_without_effect_is_refused(method: str, page: str, says: str) -> None:
+    async with setting() as s:
+        got = await s.ask(method, f"/cache/{page}", TOKEN, body=b'{"all": true}' if method == "POST" else b"")
+        assert (*error(got), orjson.loads(got.body)["message"]) == (400, "bad-query", says)
+        assert (s.ports.purges, s.ports.cleared) == ([], [])
+        for probe in ("live", "ready", "metrics"):  # who looks there adds what it likes
+            assert (await s.ask("GET", f"/cache/{probe}?x=1&x=2", TOKEN)).status == 200
 
 
 async def test_one_entry_by_its_key_short_or_whole() -> None:
@@ -378,6 +411,7 @@ async def test_stats() -> None:
         glance = orjson.loads((await s.ask("GET", "/cache/stats")).body)
         full = orjson.loads((await s.ask("GET", "/cache/stats", TOKEN)).body)
     assert "files" not in glance["file"]
+    assert full.pop("topMisses") == []
     assert len(full["file"].pop("files")) == 100
     assert full == glance
     assert (full["uptime"], full["requests"], full["hitRate"], full["workers"]) == (2.5, 3, 0.5, 2)
@@ -393,10 +427,28 @@ async def test_stats() -> None:
     }  # fmt: skip
     assert full["rules"]["users"] == {
         "hits": 1, "misses": 1, "bytesSaved": 100, "secondsSaved": 0.0, "callsSaved": 1, "moneySaved": 0.0,
+        "calls": 0, "upstreamSeconds": 0.0,
     }  # fmt: skip
     assert set(full["responseTime"]) == {"avg", "p50", "p95", "p99"}
     assert full["upstream"] == {"requests": 0, "errors": 0, "inFlight": 0, "breaker": "closed"}
     assert {"version", "inFlight", "activeSessions", "coalesced", "malformed"} <= set(full)
+
+
+async def test_stats_of_a_window() -> None:
+    async with setting() as s:
+        s.counters.finish(Outcome(Verdict.HIT, Why.FRESH, "users"), 0.002, 100, "/api/users")
+        s.counters.finish(Outcome(Verdict.MISS, Why.URI_MISS, "users", upstream_seconds=2.0), 2.0, 100, "/api/users")
+        glance = orjson.loads((await s.ask("GET", "/cache/stats?window=1h")).body)["window"]
+        full = orjson.loads((await s.ask("GET", "/cache/stats?window=1h", TOKEN)).body)["window"]
+        assert error(await s.ask("GET", "/cache/stats?window=24h")) == (503, "busy")
+        assert error(await s.ask("GET", "/cache/stats?window=2h")) == (400, "bad-window")
+    assert full.pop("groups") == [{"rule": "users", "group": "/api/users", **full["rules"]["users"]}]
+    assert full == glance
+    assert [full[name] for name in ("name", "minutes", "since", "requests", "hitRate")] == ["1h", 60, 7200, 2, 0.5]
+    assert full["reasons"] == full["rules"]["users"]["reasons"] == {"uri-miss": 1}
+    assert full["series"] == [
+        {"at": 7200, "hits": 1, "misses": 1, "bypassed": 0, "bytesSaved": 100, "upstreamSeconds": 2.0}
+    ]
 
 
 async def test_metrics() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -336,5 +337,10 @@ class StreamModel(RuleBasedStateMachine):
                 assert each.at > at or not names_entry(made, each.stored), "an acknowledged purge was undone"
 
 
-StreamModel.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+StreamModel.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestStreamModel = StreamModel.TestCase
+
+
+@pytest.mark.slow
+class TestStreamModelAtLength(TestStreamModel):
+    settings = settings(max_examples=300, stateful_step_count=40, deadline=None)

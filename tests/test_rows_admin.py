@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from proxy.settings import settings_from
+from proxy.settings.load import Loaded
 from tests.support.gateway import TOKEN, running
 from tests.support.origin import Origin
 from tests.support.process import REPOSITORY, Process, environment, serving
@@ -22,7 +24,7 @@ RULES = {
 }
 USERS = ("/api/users/1", "/api/users/2")
 EVERY = (*USERS, "/docs/a", "/docs/b")
-README = (REPOSITORY / "README.md").read_text()
+README = "".join((REPOSITORY / page).read_text() for page in ("README.md", "docs/guide.md"))
 CURL = re.findall(r"^(?:\$ )?(curl .*)$", README, re.MULTILINE)
 
 # The shape that scripts hold on to: names, and what kind of thing stands there.
@@ -270,6 +272,39 @@ async def test_stats_have_the_shape_that_scripts_hold_on_to() -> None:
         assert len(stats["file"]["files"]) == stats["file"]["size"]
 
 
+async def test_what_answers_from_store_save_is_told_in_money() -> None:
+    paid, free = {"name": "paid", "pattern": "/paid/*", "ttl": 60}, {"pattern": "/free/*", "ttl": 60}
+    async with Origin() as origin, running(origin, {"rules": [{**paid, "cost": 0.25}, free]}) as gateway:
+        for path in ("/paid/a", "/free/a"):
+            origin.answer(path, body=b"x")
+            for _ in range(3):
+                await gateway.get(path)
+        await gateway.settled()
+        rules = (await gateway.stats())["rules"]
+        assert (rules["paid"]["moneySaved"], rules["rule-2"]["moneySaved"]) == (0.5, 0)
+        dearer = settings_from({"upstream": {"url": origin.url}, "rules": [{**paid, "cost": 2}]})
+        gateway.gateway.configuration.take(Loaded(dearer, {}))
+        await gateway.get("/paid/a")
+        await gateway.settled()
+        assert (await gateway.stats())["rules"]["paid"]["moneySaved"] == 2.5
+
+
+async def test_what_answers_say_they_cost_is_what_hits_save() -> None:
+    rule = {"name": "ai", "pattern": "/ai/*", "ttl": 60, "cost": {"json": "usage.total_tokens", "each": 0.5}}
+    async with Origin() as origin, running(origin, {"rules": [rule]}) as gateway:
+        for path, tokens in (("/ai/a", 30), ("/ai/b", 10)):
+            body = b'{"usage": {"total_tokens": %d}}' % tokens
+            origin.answer(path, headers=[("Content-Type", "application/json")], body=body)
+            await gateway.get(path)
+        origin.answer("/ai/c", body=b"no price")
+        await gateway.get("/ai/c")
+        await gateway.settled()
+        assert (await gateway.stats())["rules"]["ai"]["moneySaved"] == 0
+        for path in ("/ai/a", "/ai/a", "/ai/c"):
+            await gateway.get(path)
+        assert (await gateway.stats())["rules"]["ai"]["moneySaved"] == 3 * (30 + 10) / 2 * 0.5
+
+
 async def test_names_of_files_are_capped_and_for_the_token_alone() -> None:
     async with Origin() as origin, running(origin, RULES) as gateway:
         origin.answer("/many", body=b"x")
@@ -296,6 +331,20 @@ async def test_entries_tell_how_often_they_were_used() -> None:
         assert first["ttl"] == pytest.approx(60 - first["age"], abs=0.01)
         short = (await gateway.admin("GET", f"/entries/{first['key'][:8]}")).json
         assert short["key"] == first["key"]
+
+
+async def test_the_stats_command_tells_what_is_asked_for_and_what_misses_cost() -> None:
+    async with Origin() as origin, serving(served(origin), RULES) as gateway:
+        await gateway.verdicts(*EVERY, *EVERY, *USERS)
+        code, out, _ = await gateway.command("stats")
+        assert (code, "asked for most" in out, "missed at most upstream time" in out) == (0, True, True)
+        code, out, _ = await gateway.command("stats", "--window", "1h")
+        assert (code, out.split()[:4]) == (0, ["last", "1h", "10", "requests,"])
+        rows = {line.split()[0]: line.split() for line in out.splitlines() if line.strip()}
+        assert rows["users"][1:4] == ["4", "2", "4"]
+        assert rows["uri-miss"][1] == "4"
+        code, out, _ = await gateway.command("stats", "--window", "24h", "--json")
+        assert (code, json.loads(out)["window"]["minutes"]) == (0, 1440)
 
 
 async def test_the_stats_command_tells_rules_tiers_and_reasons() -> None:

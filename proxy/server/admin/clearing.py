@@ -72,7 +72,4 @@ class Clearing:
 def _pattern(ask: Ask) -> str | None:
     """The pattern of a request to clear. AdminError for whatever else it says: a misspelt pattern would otherwise
     empty everything."""
-    unknown = ask.query.keys() - {"pattern"}
-    if unknown:
-        raise AdminError(400, "bad-query", f"{min(unknown)}: only pattern is known here.")
-    return ask.query.get("pattern")
+    return ask.known("pattern").get("pattern")

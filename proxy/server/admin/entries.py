@@ -8,6 +8,7 @@ from proxy.insight.inventory import WHOLE, Listing, Row
 from proxy.message import Reply
 from proxy.server.admin.pages import AdminError, Ask, Page, json_reply
 from proxy.server.admin.rights import Level
+from proxy.settings.problems import found
 
 MAX_LISTED = 1000
 _KEY = re.compile(r"[0-9a-f]{8,64}(?:\.[0-9a-f]{1,16})?")
@@ -30,14 +31,18 @@ def entry_pages(inventory: Inventory) -> tuple[Page, ...]:
     """`GET /entries?limit=&match=` and `GET /entries/{key}`."""
 
     async def listing(ask: Ask) -> Reply:
-        query = ask.query
+        query = ask.known("limit", "match")
+        match = query.get("match")
+        if match == "":
+            raise AdminError(400, "bad-match", "match: wanted a glob on the path, found ''.")
         try:
-            rows, total, complete = await inventory.listed(_limit(query.get("limit", "100")), query.get("match"))
+            rows, total, complete = await inventory.listed(_limit(query.get("limit", "100")), match)
         except ValueError as error:
             raise AdminError(400, "bad-match", str(error)) from None
         return json_reply({"entries": list(rows), "total": total, "complete": complete})
 
     async def one(ask: Ask) -> Reply:
+        ask.known()
         return json_reply(await resolve(inventory, ask.name))
 
     return Page("GET", "/entries", Level.TOKEN, listing), Page("GET", "/entries/{key}", Level.TOKEN, one)
@@ -47,17 +52,17 @@ async def resolve(inventory: Inventory, key: str) -> Row:
     """The one entry that a key, short or whole, names. AdminError when it is none, or more than one."""
     if not _KEY.fullmatch(key):
         raise AdminError(400, "bad-key", "A key has 8 to 64 hex digits, and perhaps '.' and a variant's.")
-    found = await inventory.named(key)
-    exact = [entry for entry in found if entry["key"] == key]
-    if len(exact or found) == 1:
-        return (exact or found)[0]
-    if not found:
+    rows = await inventory.named(key)
+    exact = [entry for entry in rows if entry["key"] == key]
+    if len(exact or rows) == 1:
+        return (exact or rows)[0]
+    if not rows:
         hint = "" if len(key) >= WHOLE else " A whole key is sure to be found."
         raise AdminError(404, "no-such-entry", f"Nothing was found under {key}.{hint}")
-    raise AdminError(409, "ambiguous", f"{key} names several entries.", {"keys": [entry["key"] for entry in found]})
+    raise AdminError(409, "ambiguous", f"{key} names several entries.", {"keys": [entry["key"] for entry in rows]})
 
 
 def _limit(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= MAX_LISTED):
-        raise AdminError(400, "bad-limit", f"limit is a number from 1 to {MAX_LISTED}.")
+        raise AdminError(400, "bad-limit", f"limit: wanted a number from 1 to {MAX_LISTED}, found {found(text)}.")
     return int(text)

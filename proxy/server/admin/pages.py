@@ -1,5 +1,6 @@
 """The admin pages as a table: method and path to what answers, each with the right that it asks for."""
 
+import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -37,21 +38,53 @@ class Ask:
 
     @property
     def query(self) -> dict[str, str]:
-        """Its parameters; of repeated ones the last. AdminError for more than any page has."""
+        """Its parameters. AdminError for more than any page has, and for one that comes twice: nobody could tell which
+        is meant."""
         try:
-            return dict(parse_qsl(self.request.query or "", keep_blank_values=True, max_num_fields=100))
+            pairs = parse_qsl(self.request.query or "", keep_blank_values=True, max_num_fields=100)
         except ValueError:
             raise AdminError(400, "bad-query", "There are too many parameters.") from None
+        if (twice := _twice(pairs)) is not None:
+            raise AdminError(400, "bad-query", f"{twice[:80]}: given twice.")
+        return dict(pairs)
+
+    def known(self, *names: str) -> dict[str, str]:
+        """Its parameters, all of which a page knows by these names. AdminError for one that would be without effect."""
+        query = self.query
+        if unknown := sorted(query.keys() - set(names)):
+            known = f"known are {', '.join(names)}" if names else "this page takes none"
+            raise AdminError(400, "bad-query", f"{unknown[0][:80]}: unknown; {known}.")
+        return query
 
     async def json(self) -> object:
-        """The body's JSON. AdminError for one that is none, or too large."""
+        """The body's JSON. AdminError for one that is none, too large, or says one name of an object twice."""
         body = b"" if self.request.body is None else await self.request.body.peek(MAX_BODY)
         if body is None:
             raise AdminError(413, "too-large", f"A body has at most {MAX_BODY} bytes here.")
         try:
-            return orjson.loads(body)
+            document = orjson.loads(body)
+            _check_names(body)
         except orjson.JSONDecodeError as error:
             raise AdminError(400, "bad-json", f"The body is not JSON: {error}.") from None
+        except RecursionError:
+            raise AdminError(400, "bad-json", "The body is nested too deep.") from None
+        return document
+
+
+def _twice(pairs: Iterable[tuple[str, object]]) -> str | None:
+    """The first name that was there before."""
+    seen: set[str] = set()
+    return next((name for name, _ in pairs if name in seen or seen.add(name)), None)  # type: ignore[func-returns-value]
+
+
+def _check_names(body: bytes) -> None:
+    """AdminError for a name that an object of this JSON says twice, of which orjson takes the last."""
+
+    def pairs(found: list[tuple[str, object]]) -> None:
+        if (twice := _twice(found)) is not None:
+            raise AdminError(400, "bad-json", f"{twice[:80]}: given twice.")
+
+    json.loads(body.decode(), object_pairs_hook=pairs)
 
 
 @dataclass(frozen=True, slots=True)

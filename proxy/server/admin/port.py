@@ -1,5 +1,6 @@
 """The admin pages on a port of their own."""
 
+from proxy.landing import Visit
 from proxy.message import Reply, Request
 from proxy.observe.counters import Counters
 from proxy.policy.own_answers import own_answer
@@ -21,6 +22,9 @@ class _NoSite:
 
     async def answer(self, request: Request) -> Reply:
         return own_answer(404, Why.NO_RULE, "There is no such page.")
+
+    async def receive(self, visit: Visit) -> Reply:
+        return await self.answer(visit.request)
 
     async def upgrade(self, request: Request) -> Reply:
         return await self.answer(request)

@@ -48,6 +48,7 @@ def purge_pages(purges: Purges, find: Find, inventory: Inventory, clear: Clear) 
     """Everything that makes stored answers go."""
 
     async def purge(ask: Ask) -> Reply:
+        ask.known()  # dry_run, say, goes into the body: here it would be without effect
         try:
             wanted = parse_purge(await ask.json())
             if wanted.short:
@@ -58,6 +59,7 @@ def purge_pages(purges: Purges, find: Find, inventory: Inventory, clear: Clear) 
             raise AdminError(400, "bad-purge", f"{error}.") from None
 
     async def receipt(ask: Ask) -> Reply:
+        ask.known()
         found = await find(ask.name)
         if found is None:
             raise AdminError(404, "no-such-purge", "There is no receipt of this id; they are kept for a while only.")

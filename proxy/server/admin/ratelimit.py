@@ -8,6 +8,7 @@ from proxy.limiting import Status
 from proxy.message import Reply
 from proxy.server.admin.pages import AdminError, Ask, Page, json_reply
 from proxy.server.admin.rights import Level
+from proxy.settings.problems import found as quoted
 
 
 class Look(Protocol):
@@ -21,9 +22,9 @@ def rate_limit_page(look: Look) -> Page:
     an address of who did not send the header that the rule goes by."""
 
     async def status(ask: Ask) -> Reply:
-        by = ask.query.get("by")
+        by = ask.known("by").get("by")
         if by not in (None, "client_ip"):
-            raise AdminError(400, "bad-by", "by: wanted client_ip, or nothing.")
+            raise AdminError(400, "bad-by", f"by: wanted client_ip, or nothing; found {quoted(by)}.")
         key = unquote(ask.name, encoding="latin-1")
         found = await look(key, by_address_alone=by is not None)
         if found is None:

@@ -105,7 +105,7 @@ def redis_pages(redis: Redis) -> tuple[Page, ...]:
         return json_reply({"pong": True, "latency_ms": round(latency * 1000, 3)})
 
     async def info(ask: Ask) -> Reply:
-        section = ask.query.get("section", "memory").lower()
+        section = ask.known("section").get("section", "memory").lower()
         if section not in _SECTIONS:
             raise AdminError(400, "bad-section", f"section: wanted one of {', '.join(_SECTIONS)}.")
         try:
