@@ -14,6 +14,7 @@ import pytest
 
 from proxy.cli import VERBS, main, output
 from proxy.version import VERSION
+from tests.support import forked
 
 REPOSITORY = Path(__file__).parent.parent
 RULES = """\
@@ -40,11 +41,10 @@ def nobody() -> str:
         return f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
-def run(*args: str, stdin: str | None = None, **environ: str) -> "subprocess.CompletedProcess[str]":
+def run(*args: str, stdin: str = "", **environ: str) -> "subprocess.CompletedProcess[str]":
     """The real program in a process of its own, away from any terminal."""
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), **environ}
-    command = [sys.executable, "-m", "proxy", *args]
-    return subprocess.run(command, input=stdin or "", capture_output=True, text=True, env=env, timeout=50, check=False)
+    return forked.run(Path.cwd(), env, *args, stdin=stdin)
 
 
 # -- the program -------------------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def test_columns_are_aligned() -> None:
 # -- without a gateway -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("args", [["stats"], ["health"], ["purge", "/x"], ["clear", "--yes"]])
+@pytest.mark.parametrize("args", [["stats"], ["health"], ["health", "--live"], ["purge", "/x"], ["clear", "--yes"]])
 def test_no_gateway_is_exit_1_and_says_what_to_do(
     args: list[str], nobody: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

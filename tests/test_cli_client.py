@@ -13,11 +13,18 @@ import trustme
 from proxy.cli import main
 from tests.support.gateway import TOKEN
 from tests.support.origin import Origin, server_tls
-from tests.support.process import REPOSITORY, environment, serving
+from tests.support.process import REPOSITORY, environment, program, serving
 from tests.test_cli import run
 from tests.test_cli_gateway import free_port
 
-VERBS = (["stats"], ["health"], ["purge", "/a"], ["clear", "--yes"], ["clear", "--tier", "memory", "--yes"])
+VERBS = (
+    ["stats"],
+    ["health"],
+    ["explain", "/a"],
+    ["purge", "/a"],
+    ["clear", "--yes"],
+    ["clear", "--tier", "memory", "--yes"],
+)
 STRANGER = "is no gateway's admin page"
 
 
@@ -27,16 +34,10 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADMIN_TOKEN", TOKEN)
 
 
-async def cachegate(*words: str, **env: str) -> tuple[int | None, str]:
+async def cachegate(*words: str, **env: str) -> tuple[int, str]:
     """Exit code and all that was said."""
-    made = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "proxy", *words),
-        env=environment({"ADMIN_TOKEN": TOKEN, **env}),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    said, _ = await made.communicate()
-    return made.returncode, said.decode()
+    code, out, err = await program(Path.cwd(), *words, env=env)
+    return code, out + err
 
 
 # -- where -------------------------------------------------------------------------------------------------------------
@@ -169,21 +170,10 @@ def ready(origin: Origin) -> Origin:
 )
 async def test_a_stranger_who_speaks_json_is_no_gateway(verb: list[str], body: bytes) -> None:
     async with Origin() as stranger:
-        for path in ("/cache/stats", "/cache/ready", "/cache/purge", "/cache", "/cache/memory"):
+        for path in ("/cache/stats", "/cache/ready", "/cache/explain", "/cache/purge", "/cache", "/cache/memory"):
             stranger.answer(path, headers=[("Content-Type", "application/json")], body=body)
-        code, said = await asyncio.to_thread(outcome, [*verb, "--url", stranger.url])
+        code, said = await cachegate(*verb, "--url", stranger.url)
         assert (code, said.count(STRANGER)) == (2, 1), said
-
-
-def outcome(args: list[str]) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-c", "import sys; from proxy.cli import main; sys.exit(main(sys.argv[1:]))", *args],
-        env=environment({"ADMIN_TOKEN": TOKEN}),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
 
 
 async def test_a_certificate_that_nobody_trusts_is_named_as_what_is_wrong(tmp_path: Path) -> None:
@@ -194,8 +184,10 @@ async def test_a_certificate_that_nobody_trusts_is_named_as_what_is_wrong(tmp_pa
         code, said = await cachegate("stats", "--url", there.url)
         assert (code, "SSL_CERT_FILE" in said, "not permitted" in said) == (1, True, False)
         assert "certificate" in said.partition("(")[2]
-        code, said = await cachegate("stats", "--url", there.url, SSL_CERT_FILE=str(tmp_path / "ca.pem"))
-        assert (code, STRANGER in said or "no such page" in said) == (2, True)
+        trusting = environment({"ADMIN_TOKEN": TOKEN, "SSL_CERT_FILE": str(tmp_path / "ca.pem")})
+        command = [sys.executable, "-m", "proxy", "stats", "--url", there.url]
+        done = await asyncio.to_thread(subprocess.run, command, env=trusting, capture_output=True, check=False)
+        assert (done.returncode, STRANGER.encode() in done.stderr or b"no such page" in done.stderr) == (2, True)
         code, said = await cachegate("stats", "--url", f"https://127.0.0.1:{plain.sockets[0].getsockname()[1]}")
         assert (code, "is it plain http:// there?" in said) == (1, True), said
 

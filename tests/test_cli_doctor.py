@@ -3,10 +3,10 @@
 import asyncio
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
+from tests.support import forked
 from tests.support.origin import Origin
 from tests.support.redis_servers import redis_server
 
@@ -14,20 +14,12 @@ from tests.support.redis_servers import redis_server
 async def doctor(cwd: Path, *args: str) -> tuple[int, dict[str, dict[str, Any]], str]:
     """Exit code, findings by `part name`, and all that was printed."""
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    program = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "proxy", "doctor", "--json", *args),
-        cwd=cwd,
-        env=environment | {"PYTHONPATH": str(Path(__file__).parent.parent)},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    printed, _ = await asyncio.wait_for(program.communicate(), 60)
+    done = await asyncio.to_thread(forked.run, cwd, environment, "doctor", "--json", *args)
+    printed = done.stdout + done.stderr
     said = json.loads(printed)
-    assert program.returncode is not None
     found = {f"{each['part']} {each['name']}": each for each in said["findings"]}
-    assert said["ok"] == (program.returncode == 0)
-    return program.returncode, found, printed.decode()
+    assert said["ok"] == (done.returncode == 0)
+    return done.returncode, found, printed
 
 
 async def test_all_is_well(tmp_path: Path) -> None:

@@ -20,9 +20,14 @@ VERBS = {
     "demo": "Run a small API, slow on purpose, to put the gateway in front of.",
     "check": "Validate the settings and rules, and run the rules' tests.",
     "stats": "Show what a running gateway counts.",
+    "monitor": "Watch a running gateway on the terminal.",
     "health": "Say whether a running gateway is well.",
+    "explain": "Say why a request is answered from store, or is not.",
     "purge": "Forget stored answers by URL, key, pattern, tag, rule or namespace.",
     "clear": "Empty the tiers.",
+    "warm": "Fetch answers before clients ask for them: URLs, a log, a sitemap, or what is hot.",
+    "replay": "Judge the requests of a log by rules: hit ratio, savings, memory needed.",
+    "suggest": "Say what rules could ignore, and lifetimes, from a log or a running gateway.",
     "doctor": "Try Redis, the upstreams and the cache directory as the settings name them.",
 }
 OWN_FLAGS = ("-h", "--help", "--version")

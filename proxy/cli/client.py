@@ -22,7 +22,9 @@ from proxy.settings.problems import found
 
 _EXAMPLE = "http://127.0.0.1:4000"
 _HERE = {"0.0.0.0": "127.0.0.1", "localhost": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to listen, how to ask
-TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=3)
+PATIENCE = 60.0  # seconds for an answer, ...
+PROMPT = 10.0  # ... and for one that says how the gateway is: who hangs so long is not well
+CONNECT = 3.0  # seconds for a connection
 
 
 class Unreachable(click.ClickException):
@@ -48,12 +50,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A running gateway as its operator reaches it. `site`: the Host that a bare path is meant for, if named."""
+    """A running gateway as its operator reaches it. `site`: the Host that a bare path is meant for, if named;
+    `patience`: seconds for an answer."""
 
     url: str
     prefix: str
     token: str | None = None
     site: str | None = None
+    patience: float = PATIENCE
 
     def ask(
         self,
@@ -68,7 +72,7 @@ class Gateway:
         neither 2xx nor `allowed`, and for what no admin page says."""
         url = URL(self.url.rstrip("/") + self.prefix + page).with_query(query or {})
         try:
-            answer = asyncio.run(_request(method, url, self.token, body))
+            answer = asyncio.run(_request(method, url, self.token, body, self.patience))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(_nobody(self.url, error)) from error
         if answer.proxied:
@@ -94,10 +98,11 @@ class Gateway:
 _STRANGER = "{} answered, but is no gateway's admin page; see --url"
 
 
-async def _request(method: str, url: URL, token: str | None, body: object) -> Answer:
+async def _request(method: str, url: URL, token: str | None, body: object, patience: float) -> Answer:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
+    timeout = aiohttp.ClientTimeout(total=patience, sock_connect=min(CONNECT, patience))
     async with (
-        aiohttp.ClientSession(timeout=TIMEOUT) as session,
+        aiohttp.ClientSession(timeout=timeout) as session,
         session.request(method, url, headers=headers, json=body, allow_redirects=False) as response,
     ):
         raw = await response.read()

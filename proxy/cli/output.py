@@ -59,3 +59,8 @@ def plural(number: int, noun: str) -> str:
 
 def percent(ratio: float) -> str:
     return f"{ratio:.1%}"
+
+
+def plain(text: str) -> str:
+    """What others have named, for a terminal: whatever would move the cursor or turn the line stands as a mark."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)

@@ -7,8 +7,9 @@ from typing import Any
 import click
 from yarl import URL
 
-from proxy.cli.client import gateway, gateway_options
+from proxy.cli.client import Answer, gateway, gateway_options
 from proxy.cli.consent import ask_first
+from proxy.cli.output import plain
 
 Wanted = dict[str, object]
 SPOKEN = {
@@ -20,6 +21,7 @@ SPOKEN = {
     "namespace": "namespace {}",
     "all": "everything",
 }
+PENDING = 202  # the status of a receipt while not every live instance is known to have applied it
 NARROW = ("url", "key")  # a named URL, or less: nobody needs to be asked
 
 
@@ -49,30 +51,32 @@ def command(
 ) -> None:
     """Forget stored answers: those of the URLs (every method, body and variant), or what one of the options names.
 
-    A bare path means that path on every host, or on the host that --site names.
+    A bare path, and a pattern that begins with one, means every host, or the one that --site names.
     """
     kind, values = chosen(urls, selectors)
     gate = gateway(url, token, site)
 
-    def purge(value: object, *, dry: bool) -> dict[str, Any]:
-        wanted = _on_site(str(value), gate.url, site) if kind == "url" else value
-        answer = gate.ask("POST", "/purge", body={kind: wanted, "soft": soft, "dry_run": dry})
-        receipt: dict[str, Any] = answer.json
-        return receipt
+    def purge(value: object, *, dry: bool) -> Answer:
+        wanted = value
+        if kind == "url":
+            wanted = _on_site(str(value), gate.url, site)
+        elif kind == "pattern":
+            wanted = pattern_on_site(str(value), site)
+        return gate.ask("POST", "/purge", body={kind: wanted, "soft": soft, "dry_run": dry})
 
     if kind not in NARROW and not (yes or dry_run):
-        name = SPOKEN[kind].format(values[0])
+        name = _spoken(kind, values[0])
         with gate.understood():
             ask_first(
                 f"purging {name}",
-                lambda: f"Purge {name}: {matched(purge(values[0], dry=True))}. Go on?",
+                lambda: f"Purge {name}: {matched(purge(values[0], dry=True).json)}. Go on?",
                 or_else=" (or --dry-run to see what would go)",
             )
     for value in values:
-        receipt = purge(value, dry=dry_run)
+        answer = purge(value, dry=dry_run)
         with gate.understood():
-            text = json.dumps(receipt) if as_json else told(SPOKEN[kind].format(value), receipt)
-        click.echo(text)
+            text = told(_spoken(kind, value), answer.json, everywhere=answer.status != PENDING)
+        click.echo(json.dumps(answer.json) if as_json else text)
 
 
 def chosen(urls: tuple[str, ...], selectors: Mapping[str, Any]) -> tuple[str, tuple[object, ...]]:
@@ -87,8 +91,21 @@ def chosen(urls: tuple[str, ...], selectors: Mapping[str, Any]) -> tuple[str, tu
     return kind, (value,)
 
 
+def _spoken(kind: str, value: object) -> str:
+    return SPOKEN[kind].format(plain(str(value)))
+
+
 def _on_site(url: str, gateway_url: str, site: str | None) -> str:
     return f"{URL(gateway_url).scheme}://{site}{url}" if site and url.startswith("/") else url
+
+
+def pattern_on_site(pattern: str, site: str | None) -> str:
+    """A pattern that is meant for one site; UsageError for one that no single site can be said for."""
+    if site is None or pattern.startswith("//"):
+        return pattern
+    if not pattern.startswith("/"):
+        raise click.UsageError(f"with --site a pattern begins with '/', for example '/{pattern.lstrip('*/')}'")
+    return f"//{site}{pattern}"
 
 
 def matched(receipt: Mapping[str, Any]) -> str:
@@ -97,13 +114,17 @@ def matched(receipt: Mapping[str, Any]) -> str:
     return ("" if receipt["exact"] else "at least ") + ", ".join(counts)
 
 
-def told(name: str, receipt: Mapping[str, Any]) -> str:
-    """A receipt for people."""
+def told(name: str, receipt: Mapping[str, Any], *, everywhere: bool = True) -> str:
+    """A receipt for people. `everywhere`: every live instance is known to have applied it."""
     if receipt.get("dry_run"):
-        lines = [f"would purge {name}: {matched(receipt)}", *(f"  {url}" for url in receipt.get("sample", ()))]
+        lines = [f"would purge {name}: {matched(receipt)}", *(f"  {plain(url)}" for url in receipt.get("sample", ()))]
         return "\n".join(lines)
     instances: Mapping[str, str] = receipt["instances"]
     pending = [instance for instance, state in instances.items() if state != "applied"]
     how = "soft-purged" if receipt["soft"] else "purged"
-    line = f"{how} {name}: {matched(receipt)}; receipt {receipt['id']}"
-    return f"{line}\n  not yet applied by {', '.join(pending)}" if pending else line
+    lines = [f"{how} {name}: {matched(receipt)}; receipt {receipt['id']}"]
+    if pending or not everywhere:
+        lines.append(f"  not yet applied by {', '.join(pending) or 'instances that cannot be reached now'}")
+    if not receipt["durable"]:
+        lines.append("  it is not on disk: should the gateway end now, it is forgotten")
+    return "\n".join(lines)

@@ -1,6 +1,5 @@
 """`cachegate serve`: run the gateway."""
 
-import asyncio
 import os
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +12,7 @@ import click
 from proxy import wiring
 from proxy.cli import demo
 from proxy.cli.options import given, settings_options
+from proxy.eventloop import run
 from proxy.obstacles import obstacles
 from proxy.settings.load import Loaded, load
 
@@ -35,7 +35,8 @@ def command(with_demo: bool, allow_python_parser: bool, **options: Any) -> int:
         # the port is another one at each start; a fixed id keeps the keys of what is stored
         flags = {**flags, "upstream.url": url, "upstream.id": "demo"}
     again = partial(read, flags=flags, also=obstacles)
-    return asyncio.run(_serve(again(), again, allow_python_parser, api))
+    loaded = again()
+    return run(_serve(loaded, again, allow_python_parser, api), loaded.settings.listen.loop)
 
 
 async def _serve(loaded: Loaded, reload: Callable[[], Loaded], allow_python_parser: bool, api: socket | None) -> int:

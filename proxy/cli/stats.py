@@ -6,26 +6,92 @@ from typing import Any
 import click
 
 from proxy.cli.client import gateway, gateway_options
-from proxy.cli.output import heading, percent, plural, size, span, table
+from proxy.cli.output import heading, percent, plain, plural, size, span, table
+from proxy.cli.trend import sparkline
 
 Stats = dict[str, Any]
 SHOWN_REASONS = 15
+SHOWN_URLS = 10
+SHOWN_GROUPS = 20
+_CURVE = 60  # bars
 
 
 @click.command("stats")
 @gateway_options
-def command(url: str | None, token: str | None, site: str | None, as_json: bool) -> None:
-    """Show what a running gateway counts: requests by verdict, tier, rule and reason."""
+@click.option("--window", type=click.Choice(["1h", "24h"]), help="What happened in the last hour or day, by group too.")
+def command(url: str | None, token: str | None, site: str | None, as_json: bool, window: str | None) -> None:
+    """Show what a running gateway counts: requests by verdict, tier, rule and reason, and with its token what is asked
+    for most and what misses cost most."""
     gate = gateway(url, token, site)
-    stats = gate.ask("GET", "/stats").json
+    stats = gate.ask("GET", "/stats", query={"window": window} if window else None).json
     with gate.understood():
-        text = "\n\n".join(filter(None, sections(stats)))
+        shown = sections(stats) if window is None else past(stats["window"])
+        if window is None and "topMisses" in stats:  # only who has the token is told names
+            shown += [_entries(gate.ask("GET", "/entries", query={"limit": str(SHOWN_URLS)}).json), _lost(stats)]
+        text = "\n\n".join(filter(None, shown))
     click.echo(json.dumps(stats, indent=2) if as_json else text)
 
 
 def sections(stats: Stats) -> list[str]:
     """The parts of the report; what has nothing to tell is empty."""
-    return [_summary(stats), _tiers(stats), _verdicts(stats), _rules(stats), _reasons(stats)]
+    return [_summary(stats), _tiers(stats), _verdicts(stats), _rules(stats), _shadows(stats), _reasons(stats)]
+
+
+def past(window: Stats) -> list[str]:
+    """The parts of the report on an hour or a day."""
+    return [_course(window), _looked_up(window), _rules(window), _groups(window), _reasons(window)]
+
+
+def _course(window: Stats) -> str:
+    """All together, and a curve of it: a bar is as many minutes as are needed for all to have one."""
+    series = {point["at"]: point["hits"] + point["misses"] + point["bypassed"] for point in window["series"]}
+    width = max(1, window["minutes"] // _CURVE)
+    end = max(series) + 60
+    starts = range(end - window["minutes"] * 60, end, width * 60)
+    bars = [float(sum(series.get(at, 0) for at in range(start, start + width * 60, 60))) for start in starts]
+    rows = [
+        [f"last {window['name']}", f"{window['requests']:,} requests, {percent(window['hitRate'])} from store"],
+        ["counted by", "all instances over this Redis" if window["shared"] else "this instance"],
+        ["known for", span(end - window["since"])],
+        ["requests", f"{sparkline(bars, _CURVE)}  {plural(width, 'minute')} a bar"],
+    ]
+    return table(rows, numeric=False)
+
+
+def _looked_up(window: Stats) -> str:
+    tiers = window["tiers"].items()
+    rows = [[name, f"{seen['hits']:,}", f"{seen['misses']:,}", percent(seen["hitRate"])] for name, seen in tiers]
+    return table([heading("tier", "hits", "misses", "hit ratio"), *rows]) if rows else ""
+
+
+def _groups(window: Stats) -> str:
+    """Those that took most upstream time, and why they were missed."""
+    groups = window.get("groups", [])[:SHOWN_GROUPS]
+    rows = [
+        [
+            plain(group["group"]) or "(errors)",
+            plain(group["rule"]) or "(no rule)",
+            f"{group['hits']:,}",
+            f"{group['misses']:,}",
+            span(group["upstreamSeconds"]),
+            ", ".join(f"{word} {number:,}" for word, number in list(group["reasons"].items())[:3]),
+        ]
+        for group in groups
+    ]
+    return table([heading("group", "rule", "hits", "misses", "upstream", "missed for"), *rows]) if rows else ""
+
+
+def _entries(told: Stats) -> str:
+    rows = [
+        [plain(entry["url"]), f"{entry['hits']:,}", span(entry["age"]), size(entry["size"])]
+        for entry in told["entries"]
+    ]
+    return table([heading("asked for most", "hits", "age", "bytes"), *rows]) if rows else ""
+
+
+def _lost(stats: Stats) -> str:
+    rows = [[plain(miss["url"]), span(miss["seconds"])] for miss in stats["topMisses"][:SHOWN_URLS]]
+    return table([heading("missed at most upstream time", "time"), *rows]) if rows else ""
 
 
 def _summary(stats: Stats) -> str:
@@ -74,10 +140,24 @@ def _rules(stats: Stats) -> str:
             f"{rule['callsSaved']:,}",
             size(rule["bytesSaved"]),
             span(rule["secondsSaved"]),
+            f"{rule['moneySaved']:,.2f}",
         ]
         for name, rule in stats["rules"].items()
     ]
-    return table([heading("rule", "hits", "misses", "calls saved", "bytes saved", "time saved"), *rows]) if rows else ""
+    return (
+        table([heading("rule", "hits", "misses", "calls saved", "bytes saved", "time saved", "money"), *rows])
+        if rows
+        else ""
+    )
+
+
+def _shadows(stats: Stats) -> str:
+    rows = [
+        [name, f"{rule['wouldHits']:,}", f"{rule['compared']:,}", f"{rule['wrong']:,}", percent(rule["wrongRate"])]
+        for name, rule in stats["rules"].items()
+        if "wouldHits" in rule
+    ]
+    return table([heading("rule in shadow", "would hit", "compared", "wrong", "wrong rate"), *rows]) if rows else ""
 
 
 def _reasons(stats: Stats) -> str:
