@@ -2,7 +2,7 @@
 
 from typing import Any
 
-__all__ = ["Settings", "create_app"]
+__all__ = ["Cachegate", "Settings", "create_app"]
 
 
 def __getattr__(name: str) -> Any:
@@ -11,6 +11,10 @@ def __getattr__(name: str) -> Any:
         from proxy.wiring import create_app
 
         return create_app
+    if name == "Cachegate":
+        from proxy.embed import Cachegate
+
+        return Cachegate
     if name == "Settings":
         from proxy.settings import Settings
 

@@ -2,30 +2,36 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from hashlib import sha256
-from math import inf
+from importlib import import_module
 from pathlib import Path
-from urllib.parse import urlsplit
+from secrets import token_hex
+from typing import Any
 
-from proxy.entry import Pairs
+from proxy.alarm import Row
+from proxy.errors import ConfigError, Problem
+from proxy.flight import wake
 from proxy.flying import Patience
+from proxy.insight.bodiless import Ledger
+from proxy.instant import AtOnce
 from proxy.invalidation.local import LocalLog
 from proxy.invalidation.shared import SharedLog
 from proxy.limits.table import Table
-from proxy.pipeline import Pipeline
+from proxy.observe.minutes_file import MinutesFile
+from proxy.policy.pricing import Price
 from proxy.recording import WINDOW, OpenSpool, Recording, Spool
+from proxy.redis.minutes import RedisMinutes
+from proxy.remembering import Minutes
 from proxy.server.access_log import Books
-from proxy.server.connections import Limits
 from proxy.server.fastlane import FastLane
 from proxy.server.front import Admin, Doorway
-from proxy.server.listening import ServerTls
+from proxy.server.http1 import Limits
+from proxy.server.listening import ServerTls, allowed_files
 from proxy.server.peers import TrustedProxies
 from proxy.server.requests import Reading
 from proxy.server.uploads import Uploads
+from proxy.settings.compile import rule_names
 from proxy.settings.model import Settings
-from proxy.settings.sections import UpstreamSettings
+from proxy.settings.sections import MemorySettings
 from proxy.sharing import Link
 from proxy.store import Store
 from proxy.store.file import FileStore
@@ -34,17 +40,11 @@ from proxy.store.file_keeper import Keeper
 from proxy.store.file_shared import Tell
 from proxy.store.loading import load_store
 from proxy.store.memory import MemoryStore
-from proxy.store.near import Near
 from proxy.store.spool import open_spool
-from proxy.upstream.attempt import Timeouts
-from proxy.upstream.breaker import Change, Thresholds
-from proxy.upstream.fellows import Fellows
-from proxy.upstream.health import Check
-from proxy.upstream.retry_budget import FREE
-from proxy.upstream.routes import Route, Routes, Watch
-from proxy.upstream.service import service
-from proxy.upstream.tls import tls_context
+from proxy.tracing import Parts, Telemetry
+from proxy.warming import Bounds
 
+OPEN_SHARE = 4  # of the files that may be open, one in four may be an answer's
 IN_MEMORY = 1 << 20  # bytes of an answer under way that are held before they go to a spool
 
 Clock = Callable[[], float]
@@ -78,6 +78,34 @@ def memory_store(settings: Settings, clock: Clock) -> MemoryStore | None:
     )
 
 
+def minutes(settings: Settings, link: Link | None) -> Minutes:
+    """Where the history outlives this process: Redis, else a file beside the journal."""
+    own = token_hex(8)
+    if link is not None:
+        return RedisMinutes(link.server, link.names, own)
+    return MinutesFile(settings.admin.token_file.parent / "history", own)
+
+
+def open_files(settings: Settings) -> int:
+    """How many files of answers are kept open, where files answer next after memory and for one process alone."""
+    if not settings.file.on or settings.redis.enabled or settings.listen.workers > 1:
+        return 0
+    return min(settings.limits.open_files, allowed_files() // OPEN_SHARE)
+
+
+def shadow_ledger(settings: Settings) -> Ledger:
+    """What memory would hold, had it the answers of rules in shadow."""
+    memory = settings.memory if settings.memory.on else MemorySettings()
+    return Ledger(
+        memory.eviction,
+        max_entries=memory.max_entries,
+        max_bytes=memory.max_bytes,
+        max_object=memory.max_object,
+        variants=settings.limits.variants,
+        ttl=memory.ttl,
+    )
+
+
 def file_store(settings: Settings, clock: Clock, workers: int = 1, tell: Tell | None = None) -> FileStore | None:
     """The file tier, not opened yet; None when it is off. The token and the journal lie beside its own directory. One
     of several workers has a `tell`, which leads to their parent's keeper."""
@@ -90,6 +118,7 @@ def file_store(settings: Settings, clock: Clock, workers: int = 1, tell: Tell | 
         max_object=file.max_object,
         eviction=file.eviction,
         variants=settings.limits.variants,
+        open_files=open_files(settings),
         clock=clock,
         role=Role.ALONE if tell is None else Role.WORKER,
         workers=workers,
@@ -119,16 +148,15 @@ def own_store(settings: Settings) -> Store | None:
     return load_store(file.store, file.options, place="file.store")
 
 
-def recording(settings: Settings, spool: OpenSpool | None, *, pressed: bool = False) -> Recording:
-    """An empty one. Without a spool an answer is given up when neither memory nor Redis would take it; with one, it
-    goes there early where memory is `pressed`."""
-    if spool is None:
-        limit = settings.memory.max_object if settings.memory.on else 0
-        limit = max(limit, settings.redis.max_object if settings.redis.enabled else 0)
-        return Recording(memory=limit, limit=limit)
+def recordings(settings: Settings, spool: OpenSpool | None) -> Callable[[bool], Recording]:
+    """Makes empty ones. Without a spool an answer is given up when neither memory nor Redis would take it; with one, it
+    goes there early where memory is pressed, which is what the maker is told."""
     near = settings.memory.max_object if settings.memory.on else 0
-    held = WINDOW if pressed else max(IN_MEMORY, near)
-    return Recording(memory=held, limit=max(settings.file.max_object, near), open_spool=spool)
+    if spool is None:
+        limit = max(near, settings.redis.max_object if settings.redis.enabled else 0)
+        return lambda pressed: Recording(memory=limit, limit=limit)
+    held, limit = max(IN_MEMORY, near), max(settings.file.max_object, near)
+    return lambda pressed: Recording(memory=WINDOW if pressed else held, limit=limit, open_spool=spool)
 
 
 def spool_of(file: FileStore) -> OpenSpool:
@@ -138,103 +166,8 @@ def spool_of(file: FileStore) -> OpenSpool:
     return opened
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What services are not told by their own settings. `clock` is wall time; `full` tells that memory has no room for
-    another call; `on_change` hears what becomes of the breaker of which service; `fellows` are the other workers, for
-    the service of an identity."""
-
-    via_name: str
-    watch: Watch
-    clock: Clock
-    monotonic: Clock
-    full: Callable[[], bool]
-    on_change: Callable[[str, Change], None]
-    fellows: Callable[[str], Fellows]
-
-
-def routes(settings: Settings, around: Surroundings, before: tuple[Settings, Routes] | None = None) -> Routes:
-    """Every service by name, "" the main one. Those whose settings are the same as `before` go on as they are."""
-    old, kept = (_sections(before[0]), before[1].by_name) if before is not None else ({}, {})
-    free = max(1, FREE // settings.listen.workers)
-    made = {
-        name: kept[name] if old.get(name) == section else _route(name, section, free, around)
-        for name, section in _sections(settings).items()
-    }
-    return Routes(made, around.via_name, around.watch, full=around.full)
-
-
-def _sections(settings: Settings) -> dict[str, UpstreamSettings]:
-    return {"": settings.upstream, **settings.upstreams}
-
-
-def _route(name: str, section: UpstreamSettings, free: int, around: Surroundings) -> Route:
-    place = f"upstreams.{name}" if name else "upstream"
-    secure = any(url.startswith("https:") for url in section.url)
-    identity = _identity(name, section)
-    added = tuple((header, secret.get_secret_value()) for header, secret in section.headers.items())
-    pool = service(
-        section.url,
-        timeouts=Timeouts(
-            section.connect_timeout, section.first_byte_timeout, section.read_timeout, section.total_timeout
-        ),
-        tls=tls_context(section.ca_file, section.verify_tls, section.client_cert, section.client_key, place=place)
-        if secure
-        else None,
-        max_connections=section.max_connections,
-        max_in_flight=section.max_in_flight,
-        max_queue=section.max_queue,
-        retries=section.retries,
-        retry_budget=section.retry_budget,
-        free_retries=free,
-        breaker=_thresholds(section),
-        on_change=partial(around.on_change, name),
-        health_check=_check(section, added),
-        fellows=around.fellows(identity),
-        wall=around.clock,
-        monotonic=around.monotonic,
-    )
-    return Route(
-        pool,
-        base_path=urlsplit(section.url[0]).path,
-        strip_prefix=section.strip_prefix or "",
-        added=added,
-        preserve_host=section.preserve_host,
-        forward_client_ip=section.forward_client_ip,
-        identity=identity,
-    )
-
-
-def _identity(name: str, section: UpstreamSettings) -> str:
-    """What workers mean by this service: what is not divided among them, and says whom they ask and when it has
-    failed."""
-    shared = section.model_dump_json(include={"url", "breaker", "health_check"})
-    return f"{name} {sha256(shared.encode()).hexdigest()[:16]}"
-
-
-def _check(section: UpstreamSettings, added: Pairs) -> Check | None:
-    check = section.health_check
-    return Check(check.path, check.interval, check.healthy, check.unhealthy, added) if check else None
-
-
-def _thresholds(section: UpstreamSettings) -> Thresholds:
-    """A probe has as long as a call may take to its first byte."""
-    breaker = section.breaker
-    return Thresholds(
-        breaker.error_rate,
-        breaker.min_requests,
-        breaker.window,
-        breaker.consecutive,
-        breaker.open_for,
-        breaker.max_open,
-        section.connect_timeout + section.first_byte_timeout,
-        inf if breaker.slow_call_duration is None else breaker.slow_call_duration,
-        breaker.slow_call_rate,
-    )
-
-
 def patience(settings: Settings) -> Patience:
-    return Patience(settings.flight.wait, settings.upstream.total_timeout or 300.0)
+    return Patience(Row(settings.flight.wait, wake), Row(settings.upstream.total_timeout or 300.0, wake))
 
 
 def door_limits(settings: Settings, connections: int) -> Limits:
@@ -253,21 +186,14 @@ def door_limits(settings: Settings, connections: int) -> Limits:
 
 
 def fast_lane(
-    settings: Settings,
-    pipeline: Pipeline,
-    nearest: Near | None,
-    doorway: Doorway,
-    admin: Admin,
-    books: Books,
-    clock: Clock,
+    settings: Settings, at_once: AtOnce, doorway: Doorway, admin: Admin, books: Books, clock: Clock, parts: Parts
 ) -> FastLane | None:
-    """None when it is off, or when memory is, from which it answers."""
+    """None when it is off."""
     limits = settings.limits
-    if not settings.listen.fast_lane or nearest is None:
+    if not settings.listen.fast_lane:
         return None
-    return FastLane(
-        pipeline,
-        nearest,
+    return parts.lane(
+        at_once,
         doorway.reading,
         admin,
         books,
@@ -275,8 +201,21 @@ def fast_lane(
         most=limits.header_count,
         pipelined=limits.pipelined,
         clock=clock,
-        timer=time.perf_counter,
+        timer=time.monotonic,
     )
+
+
+def costs(settings: Settings) -> dict[str, float]:
+    """The money that each upstream call of a rule costs, by the rule's name, where it is a fixed price."""
+    named = zip(rule_names(settings), settings.rules, strict=True)
+    return {name: rule.cost.each for name, rule in named if rule.cost is not None and rule.cost.json_ is None}
+
+
+def prices(settings: Settings) -> dict[str, Price]:
+    """Where answers tell what each of them cost, by the rule's name."""
+    named = zip(rule_names(settings), settings.rules, strict=True)
+    costs = {name: rule.cost for name, rule in named if rule.cost is not None}
+    return {name: Price(tuple(cost.json_.split(".")), cost.each) for name, cost in costs.items() if cost.json_}
 
 
 def table(settings: Settings, clock: Clock) -> Table:
@@ -288,8 +227,34 @@ def reading(settings: Settings, trusts: Callable[[str], bool]) -> Reading:
     return Reading(TrustedProxies(settings.listen.trusted_proxies), trusts, settings.limits.headers)
 
 
+def bounds_of_warming(settings: Settings) -> Bounds:
+    warm = settings.warm
+    return Bounds(warm.max_urls, warm.concurrency, warm.rate)
+
+
 def uploads(settings: Settings) -> Uploads:
     return Uploads(max_body=settings.limits.body, idle=settings.timeouts.body_idle)
+
+
+def telemetry(settings: Settings, name: str, worker: int) -> Telemetry:
+    """What is told to a collector; one of several workers tells the figures of all. ConfigError where OpenTelemetry is
+    wanted and not installed."""
+    tracing = settings.observe.tracing
+    if tracing.endpoint is None:
+        return Telemetry()
+    headers = {header: value.get_secret_value() for header, value in tracing.headers.items()}
+    said = {"cachegate.name": name, "cachegate.worker": worker}
+    collector = otlp().Collector(tracing.endpoint, headers, tracing.service_name, said)
+    return Telemetry(collector, tracing.ratio, figures=tracing.metrics and worker == 0)
+
+
+def otlp() -> Any:
+    """The module that knows OpenTelemetry; to import it takes a third of a second. ConfigError where it cannot be."""
+    try:
+        return import_module("proxy.observe.otlp")
+    except ImportError as error:
+        text = f"wants OpenTelemetry beside the gateway: pip install 'cachegate[otel]' ({error})"
+        raise ConfigError((Problem("observe.tracing.endpoint", text),)) from error
 
 
 def server_tls(settings: Settings) -> ServerTls | None:

@@ -17,10 +17,11 @@ from proxy.policy.presenting import end_to_end
 from proxy.policy.renewal import FallBack, Mismatch, Renewed, Replaced, judge_renewal
 from proxy.policy.storing import Skip, for_all, judge_renewed
 from proxy.reasons import Why
-from proxy.recording import Reader
+from proxy.recording_reader import Reader
 from proxy.replying import Fate, Replying
 from proxy.splicing import SplicedBody
-from proxy.store.parts import Partly, Parts
+from proxy.store.parts import Parts
+from proxy.store.parts_held import Partly
 from proxy.upstream.protocol import Answer
 
 

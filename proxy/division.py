@@ -12,13 +12,15 @@ _UPSTREAM = ("max_connections", "max_in_flight", "max_queue")
 
 def divided(settings: Settings, number: int, of: int) -> Settings:
     """The settings of worker `number` (from 0) of `of`. The parts add up to the whole, but that none is below 1 where
-    the whole is not 0. What bounds one thing (an object, a head, a wait) stays as it is."""
+    the whole is not 0. What bounds one thing (an object, a head, a wait) stays as it is, and so
+    do the bounds of jobs, which `warming_jobs` divides among the workers that have one."""
     if of == 1:
         return settings
     return settings.model_copy(
         update={
             "memory": _section(settings.memory, ("max_entries", "max_bytes", "limit"), number, of),
             "limits": _section(settings.limits, ("connections",), number, of),
+            "observe": _section(settings.observe, ("samples",), number, of),
             "redis": _section(settings.redis, ("pool",), number, of),
             "upstream": _upstream(settings.upstream, number, of),
             "upstreams": {name: _upstream(section, number, of) for name, section in settings.upstreams.items()},

@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from proxy.entry import Entry
 from proxy.invalidation.purge_requests import PurgeRequest
-from proxy.invalidation.purges import Purger
 from proxy.invalidation.records import Kind, PathPattern, Purge, url_name
 from proxy.message import Fields, Request
 from proxy.outcome import Tier
@@ -13,6 +12,7 @@ from proxy.policy.keys import Keyed, derive, url_forms
 from proxy.rules import RuleTable
 from proxy.server.admin.clearing import Cleared
 from proxy.tiers import Tiers
+from proxy.tracing import Parts
 
 
 class Ending:
@@ -27,16 +27,16 @@ class Ending:
         clock: Callable[[], float],
         on_purge: Callable[[Purge], None],
         receipt_life: float,
+        parts: Parts,
     ) -> None:
         self._tiers = tiers
         self._table = table
-        memory = tiers.memory
-        self.purger = Purger(
+        self.purger = parts.purger(
             place.log,
             clock,
             forms=lambda host, target: url_forms(table(), host, target),
             drop=self._drop,
-            scan_memory=lambda: [slot.entry for slot in memory.slots()] if memory is not None else [],
+            scan_memory=tiers.near_entries,
             on_purge=on_purge,
             others=place.others,
             receipt_life=receipt_life,
@@ -72,7 +72,9 @@ class Ending:
         if tier is None:
             kind, names = (Kind.ALL, ()) if pattern is None else (Kind.PATTERN, (pattern,))
             receipt = await self.purger.purge(PurgeRequest(kind, names))
-        return Cleared(await everywhere(tier, pattern), receipt)
+        went = await everywhere(tier, pattern)
+        # What was still being stored may have gone by itself when it found itself purged.
+        return Cleared(went if receipt is None else max(went, receipt.matched), receipt)
 
     async def _drop(self, kind: Kind, names: Sequence[str]) -> None:
         """Free the space of what keys, or the plain requests for urls, name; the journal has ended all of it."""

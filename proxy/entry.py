@@ -1,12 +1,15 @@
 """A stored answer: facts only. What they are worth is computed from the current rule, clock and journal."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
+from sys import intern
 from typing import NamedTuple, Protocol
 
+from proxy.fixed import fixed
 from proxy.message import Fields
 from proxy.outcome import Tier
+from proxy.stored_fields import stored_fields
 
 FORMAT = 1  # of keys; a new one makes every older key a miss
 Pairs = tuple[tuple[str, str], ...]
@@ -23,13 +26,19 @@ class Position(NamedTuple):
 NOWHERE = Position(0, 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class KeyParts:
-    """Everything that tells one stored answer from another, but its variant. Text is latin-1.
+_LATELY = 256  # things that are known again when they come again
 
-    `method` is the class that shares an entry: GET (HEAD too) or the method itself. `query` is None when the
-    target has none. `selected` are the (name, value) pairs that the rule puts into the key: request headers,
-    `cookie:<name>`, and credentials as digests.
+
+@lru_cache(_LATELY, typed=True)
+def _shared(facts: tuple[object, ...]) -> tuple[object, ...]:
+    """One of those that are equal."""
+    return facts
+
+
+class Scope(NamedTuple):
+    """What all answers of one service to one kind of request have in common: of those that are equal, there is one.
+
+    `method` is the class that shares an entry: GET (HEAD too) or the method itself.
     """
 
     upstream: str
@@ -37,10 +46,46 @@ class KeyParts:
     scheme: str
     method: str
     host: str
+
+
+@lru_cache(_LATELY)
+def _written(scope: Scope) -> str:
+    return "".join([_told(text) for text in scope])
+
+
+def _told(text: str) -> str:
+    """With its length before it; a character is a byte."""
+    return f"{len(text)}:{text}"
+
+
+@fixed
+class KeyParts:
+    """Everything that tells one stored answer from another, but its variant. Text is latin-1.
+
+    `query` is None when the target has none. `selected` are the (name, value) pairs that the rule puts into the key:
+    request headers, `cookie:<name>`, and credentials as digests.
+    """
+
+    scope: Scope
     path: str
     query: str | None = None
     body: str = ""
     selected: Pairs = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scope", _shared(self.scope))
+
+    @property
+    def namespace(self) -> str:
+        return self.scope.namespace
+
+    @property
+    def method(self) -> str:
+        return self.scope.method
+
+    @property
+    def host(self) -> str:
+        return self.scope.host
 
     @property
     def target(self) -> str:
@@ -48,26 +93,23 @@ class KeyParts:
 
     @property
     def url(self) -> str:
-        return f"{self.scheme}://{self.host}{self.target}"
+        return f"{self.scope.scheme}://{self.scope.host}{self.target}"
 
     def encode(self) -> bytes:
         """The length-prefixed tuple: no two different parts have the same bytes."""
-        texts = [self.upstream, self.namespace, self.scheme, self.method, self.host, self.path]
-        texts += ["0", ""] if self.query is None else ["1", self.query]
-        texts.append(self.body)
-        for name, value in self.selected:
-            texts += [name, value]
-        out = [b"%d:" % FORMAT]
-        for text in texts:
-            raw = text.encode("latin-1")
-            out.append(b"%d:%b" % (len(raw), raw))
-        return b"".join(out)
+        path, query, body = self.path, self.query, self.body
+        asked = "1:00:" if query is None else f"1:1{len(query)}:{query}"
+        told = f"{FORMAT}:{_written(self.scope)}{len(path)}:{path}{asked}{len(body)}:{body}"
+        if self.selected:
+            told += "".join([_told(text) for pair in self.selected for text in pair])
+        return told.encode("latin-1")
 
     def digest(self) -> str:
         """sha256 of `encode`, 64 hex digits: the `<h>` of the contract."""
         return sha256(self.encode()).hexdigest()
 
 
+@lru_cache(_LATELY)
 def variant_id(request_values: Pairs) -> str:
     """16 hex digits for the request values that a Vary nominated, "" when it nominated none (RFC 9111 4.1)."""
     if not request_values:
@@ -105,7 +147,7 @@ class Body(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@fixed
 class BytesBody:
     """Content that is held in memory."""
 
@@ -128,7 +170,7 @@ class BytesBody:
         pass
 
 
-@dataclass(frozen=True, slots=True)
+@fixed
 class Entry:
     """A stored answer. Times are wall-clock seconds; `keep_until` is when nobody can want it any more."""
 
@@ -146,17 +188,41 @@ class Entry:
     tags: tuple[str, ...] = ()
     position: Position = NOWHERE  # what the journal held when the fetch began
     fence: int = 0
-    variant: str = field(default="", init=False)
-    key: str = field(default="", init=False)  # "<h>" or "<h>.<variant>"
-    size: int = field(default=0, init=False)  # bytes it is counted for
 
     def __post_init__(self) -> None:
-        variant = variant_id(self.vary)
+        """What is equal in many is the same object in all: it is worth more than the rest in a small answer."""
         set_ = object.__setattr__
-        set_(self, "variant", variant)
-        set_(self, "key", f"{self.hash}.{variant}" if variant else self.hash)
-        head = sum(len(n) + len(v) + 4 for n, v in self.fields.pairs)
-        set_(self, "size", head + self.body.size + len(self.parts.target) + 512)
+        set_(self, "phrase", intern(self.phrase))
+        set_(self, "fields", stored_fields(self.fields))
+        set_(self, "rule", intern(self.rule))
+        set_(self, "position", _shared(self.position))
+        if self.vary:
+            set_(self, "vary", _shared(self.vary))
+            variant_id(self.vary)  # what cannot be written down is refused here, not where it is asked for
+
+    def settle(self, position: Position, body: Body) -> "Entry":
+        """Say where it stands in our own journal and what holds its content, as long as it was just made of a record
+        and is nobody's yet: unlike `replace` this works out nothing anew."""
+        object.__setattr__(self, "position", position)
+        object.__setattr__(self, "body", body)
+        return self
+
+    @property
+    def variant(self) -> str:
+        """16 hex digits, "" for an answer that is the same for everybody."""
+        return variant_id(self.vary) if self.vary else ""
+
+    @property
+    def key(self) -> str:
+        """`<h>` or `<h>.<variant>`."""
+        return f"{self.hash}.{variant_id(self.vary)}" if self.vary else self.hash
+
+    @property
+    def size(self) -> int:
+        """Bytes that it is counted for."""
+        path, query = self.parts.path, self.parts.query
+        target = len(path) if query is None else len(path) + 1 + len(query)
+        return self.fields.size + self.body.size + target + 512
 
 
 class Variant(NamedTuple):
@@ -180,7 +246,7 @@ def any_variant(variants: Iterable[Variant]) -> str | None:
     return newest.id if newest else None
 
 
-@dataclass(frozen=True, slots=True)
+@fixed
 class Found:
     """A stored answer that no later purge matches. `ended_at`: a soft purge ended its lifetime then."""
 

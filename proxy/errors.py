@@ -57,7 +57,7 @@ class Fault(StrEnum):
     READ_TIMEOUT = "upstream-read-timeout"
     RESET = "upstream-reset"
     FRAMING = "upstream-framing"
-    ERROR = "upstream-error"  # it answered 5xx, to somebody else's request
+    ERROR = "upstream-error"  # it answered 5xx; as an error to who shared somebody else's request
     UNAVAILABLE = "upstream-unavailable"
     GATEWAY_TIMEOUT = "upstream-gateway-timeout"
     BUSY = "upstream-busy"

@@ -4,12 +4,15 @@ puts the parts together. With one worker there is nobody else to ask."""
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from proxy.insight.explained import Document, together
 from proxy.insight.inventory import Inventory, Listing, Near, Row
+from proxy.insight.samples import Sample
 from proxy.invalidation.purges import Count, Counting, Purger, Receipt
 from proxy.observe.counters import Counters
 from proxy.observe.figures import Figures
 from proxy.observe.merging import merged
 from proxy.outcome import Tier
+from proxy.server.admin.explain import Question
 
 
 class Ask(Protocol):
@@ -18,20 +21,35 @@ class Ask(Protocol):
     async def __call__(self, verb: str, *args: object) -> Sequence[Any]: ...
 
 
+class Explain(Protocol):
+    """What would become of a request in this worker."""
+
+    async def __call__(self, question: Question) -> Document: ...
+
+
 async def nobody(verb: str, *args: object) -> Sequence[Any]:
     """There is one worker alone."""
     return ()
 
 
 class Everywhere:
-    """`own` counts and measures this worker. `duties` is what others may ask of it, by verb."""
+    """`own` counts and measures this worker, `samples` are what it fetched last, `explain` says what it would answer.
+    `duties` is what others may ask of it, by verb."""
 
     def __init__(
-        self, own: Callable[[], tuple[Counters, Figures]], inventory: Inventory, purger: Purger, ask: Ask = nobody
+        self,
+        own: Callable[[], tuple[Counters, Figures]],
+        inventory: Inventory,
+        purger: Purger,
+        samples: Callable[[], list[Sample]],
+        explain: Explain,
+        ask: Ask = nobody,
     ) -> None:
         self._own = own
+        self._explain = explain
         self._inventory = inventory
         self._purger = purger
+        self._samples = samples
         self._ask = ask
 
     @property
@@ -43,6 +61,8 @@ class Everywhere:
             "clear": self._inventory.clear_near,
             "count": self._purger.count,
             "receipt": self._receipt,
+            "samples": self._sampled,
+            "explain": self._explain,
         }
 
     async def take(self) -> tuple[Counters, Figures]:
@@ -83,6 +103,19 @@ class Everywhere:
         """A receipt again, whoever gave it."""
         here = await self._purger.receipt(id)
         return here or next((receipt for receipt in await self._ask("receipt", id) if receipt is not None), None)
+
+    async def samples(self) -> list[Sample]:
+        """The answers that were fetched last."""
+        return [*self._samples(), *(sample for part in await self._ask("samples") for sample in part)]
+
+    async def _sampled(self) -> list[Sample]:
+        return self._samples()
+
+    async def explain(self, question: Question) -> Document:
+        """What would become of a request here, and, side by side, in the others: each has a memory and flights of its
+        own, and a connection may be anybody's."""
+        own = await self._explain(question)
+        return together(own, await self._ask("explain", question))
 
     async def _take(self) -> tuple[Counters, Figures]:
         return self._own()

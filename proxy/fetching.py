@@ -11,7 +11,7 @@ from typing import Protocol, assert_never
 from proxy.entry import Entry, Found, Position, Select
 from proxy.errors import Fault, StoreError, UpstreamError
 from proxy.flight import Flight, Lately
-from proxy.landing import Arrived, Confirmed, Failed, Kept, Landing, Skipped, Start, Trip, Visit, made, to_its_end
+from proxy.landing import Arrived, Confirmed, Failed, Kept, Landing, Skipped, Start, ToItsEnd, Trip, Visit, made
 from proxy.message import Head
 from proxy.outcome import Tier
 from proxy.passes import Pass, Passes
@@ -21,8 +21,9 @@ from proxy.policy.renewal import FallBack, Mismatch, Outdated, Renewed, Replaced
 from proxy.policy.reuse import Choice, Serve, judge_reuse
 from proxy.policy.storing import Keep, Skip, for_all, judge_renewed, judge_size, judge_storing, may_replace, outdates
 from proxy.reasons import Why
-from proxy.recording import Recording
+from proxy.recording import Recording, State
 from proxy.replying import Fate
+from proxy.rules import Rule
 from proxy.upstream.protocol import Answer
 from proxy.upstream.routes import Routes
 
@@ -41,10 +42,14 @@ class Shelf(Protocol):
     async def far(self, hash: str, select: Select, spent: dict[Tier, float]) -> Found | None: ...
 
 
+# With the request's content, where that is in the key, and whether the answer is new: a 304 has confirmed it else.
+Sampled = Callable[[Rule, Entry, bytes | None, bool], None]
+
+
 class Fetching:
     """Leads flights. `record` makes an empty recording; `outdate` ends a stored answer everywhere; `clock` is wall time
     in seconds; `passes` see to it that one of all instances fetches at a time; `dropped` hears how many tags were too
-    many for an entry."""
+    many for an entry, `sampled` of each answer that was stored, or stored anew."""
 
     def __init__(
         self,
@@ -57,6 +62,7 @@ class Fetching:
         clock: Callable[[], float],
         passes: Passes,
         dropped: Callable[[int], None],
+        sampled: Sampled,
     ) -> None:
         self._routes = routes
         self._shelf = shelf
@@ -67,6 +73,7 @@ class Fetching:
         self._clock = clock
         self._passes = passes
         self._dropped = dropped
+        self._sampled = sampled
 
     def change(self, routes: Routes) -> None:
         """Fetch from these services from now on."""
@@ -81,21 +88,28 @@ class Fetching:
             flight.land(Failed(error.with_traceback(None)))  # its frames hold the flight: a circle for each failure
         finally:
             over()
-            flight.land(Failed(UpstreamError(Fault.RESET, "the fetch ended without an answer")))
+            if flight.landing is None:
+                flight.land(Failed(UpstreamError(Fault.RESET, "the fetch ended without an answer")))
 
     async def _lead(self, flight: Flight[Landing], trip: Trip, company: str) -> None:
         """Fetch with the leave of the other instances, or take what one of them has fetched. Where nothing would be
         sent, nobody is asked for leave."""
-        self._routes.preflight(trip.visit.rule)
         known = trip.found.entry.fence if trip.found is not None else 0
+        free = self._passes.free(company)
+        if free is not None:
+            await self._fetch(flight, trip, self._start(free, known), free)
+            return
+        self._routes.preflight(trip.visit.rule)
         async with self._passes.for_trip(trip.visit.keyed.hash, company, known, lambda: self._look(trip)) as leave:
             if isinstance(leave, Found):
                 flight.land(Arrived(leave))
                 return
             if leave.learnt is not None:
                 self._uncacheable.learn(trip.visit.company, leave.learnt)
-            start = Start(self._journal.position(), self._clock(), max(leave.fence, known + 1))
-            await self._fetch(flight, trip, start, leave)
+            await self._fetch(flight, trip, self._start(leave, known), leave)
+
+    def _start(self, leave: Pass, known: int) -> Start:
+        return Start(self._journal.position(), self._clock(), max(leave.fence, known + 1))
 
     async def _look(self, trip: Trip) -> Found | None:
         """What another instance has stored by now, if it answers this visit."""
@@ -107,6 +121,10 @@ class Fetching:
             return found
         found.entry.body.close()
         return None
+
+    async def elsewhere(self, hash: str, company: str) -> Why | bool:
+        """As `Passes.look`."""
+        return await self._passes.look(hash, company)
 
     def begin(self) -> Start:
         """Where a fetch begins that is nobody's to share."""
@@ -175,23 +193,31 @@ class Fetching:
                     return Failed.of(head)
                 case Replaced():
                     pass
-        head = replace(head, fields=end_to_end(head))
+        head = head.having(end_to_end(head))
         match judge_storing(request, head, rule, now):
             case Keep() if trip.found is not None and not may_replace(trip.found.entry, head):
                 return Skipped(head, Skip(Why.STATUS), trip, answer, seconds)
             case Keep() as keep:
-                kept = self.recorded(trip, head, keep, start, seconds)
+                kept = self.recorded(trip, head, keep, start, seconds, answer.at_hand)
                 return kept or Skipped(head, Skip(Why.MAX_SIZE, keep.origin_ttl), trip, answer, seconds)
             case Skip() as skip:
                 return Skipped(head, skip, trip, answer, seconds)
 
-    def recorded(self, trip: Trip, head: Head, keep: Keep, start: Start, seconds: float) -> Kept | None:
-        """An answer with an empty recording; None when it says itself that it is too large for one."""
-        recording = self._record()
-        if head.length is not None and head.length > recording.limit:
+    def recorded(
+        self, trip: Trip, head: Head, keep: Keep, start: Start, seconds: float, content: bytes | None = None
+    ) -> Kept | None:
+        """An answer with its recording, which is empty but for a `content` that is here as a whole; None when it says
+        itself that it is too large for one."""
+        recording, length = self._record(), head.length
+        if length is not None and length > recording.limit:
             return None
-        entry = made(trip.visit, head, keep, start, self._dropped)
-        return Kept(head, entry, recording, recording.reader(), Fate(), keep, trip, seconds)
+        if content is None or not recording.fill(content):
+            entry = made(trip.visit, head, keep, start, self._dropped)
+            return Kept(head, entry, recording, recording.reader(), Fate(), keep, trip, seconds)
+        entry = made(trip.visit, head, keep, start, self._dropped, recording.body())
+        skip = judge_size(trip.visit.rule, recording.size)
+        fate = Fate(None if skip is None else skip.why)
+        return Kept(head, entry, recording, recording.reader(), fate, keep, trip, seconds)
 
     async def _outdated(self, trip: Trip, head: Head, skip: Skip) -> None:
         """What was asked about and is over is not served any longer, in no window."""
@@ -232,6 +258,7 @@ class Fetching:
         try:
             flight.land(landing)
             await self._shelf.put(replace(entry, body=body))
+            self._sampled(trip.visit.rule, entry, trip.visit.content, False)
         finally:
             body.close()
 
@@ -239,12 +266,13 @@ class Fetching:
         """Record the content to its proven end, then store it. What is cut is cut for everyone, and kept nowhere."""
         recording = kept.recording
         try:
-            async with to_its_end(recording):
-                if kept.head.length is not None:
-                    await leave.told_size(kept.head.length)
-                async for chunk in answer:
-                    await recording.write(chunk)
-                await recording.finish()
+            with ToItsEnd(recording):
+                if recording.state is State.GROWING:
+                    if kept.head.length is not None:
+                        await leave.told_size(kept.head.length)
+                    async for chunk in answer:
+                        await recording.write(chunk)
+                    await recording.finish()
                 await self._store(kept, trip, leave)
         finally:
             await answer.close()
@@ -257,7 +285,10 @@ class Fetching:
             kept.fate.why = skip.why
             self._learn(trip, skip, leave)
         else:
-            await self._shelf.put(replace(kept.entry, body=recording.body()))
+            body = recording.body()
+            entry = kept.entry if kept.entry.body is body else replace(kept.entry, body=body)
+            await self._shelf.put(entry)
+            self._sampled(trip.visit.rule, entry, trip.visit.content, True)
             if trip.found is not None and trip.found.entry.variant not in ("", kept.entry.variant):
                 await self._outdate(trip.found.entry)  # it fits the request still, and might go before the new one
 

@@ -9,42 +9,59 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from proxy.alarm import Row
+
 Landing = TypeVar("Landing")
+Waiter = asyncio.Future[None]
+Waiters = Row[Waiter]
+
+
+def wake(waiter: Waiter) -> None:
+    """End its wait, with nothing to tell; one that does not wait any more is left alone."""
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 class Flight(Generic[Landing]):
     """What several wait for together. It lands once; a second landing is refused."""
 
     def __init__(self) -> None:
-        self._landed: asyncio.Future[Landing] = asyncio.get_running_loop().create_future()
-        self.passengers = 0
+        self.landing: Landing | None = None
+        self.traced: object = None  # where its fetch stands in a trace, for those who trace
+        self._waiting: set[Waiter] = set()
         self._relieved = False
 
     @property
-    def landing(self) -> Landing | None:
-        return self._landed.result() if self._landed.done() else None
+    def passengers(self) -> int:
+        """How many wait for the landing."""
+        return len(self._waiting)
 
     def land(self, landing: Landing) -> bool:
         """Tell everyone; False when another fetch of this flight was first."""
-        if self._landed.done():
+        if self.landing is not None:
             return False
-        self._landed.set_result(landing)
+        self.landing = landing
+        for waiter in self._waiting:
+            wake(waiter)
         return True
 
-    async def wait(self, seconds: float) -> Landing | None:
-        """The landing, or None after `seconds`. Cancelling one waiter does nothing to the others."""
-        if self._landed.done():
-            return self._landed.result()
-        self.passengers += 1
+    async def wait(self, row: Waiters) -> Landing | None:
+        """The landing, or None after the seconds of `row`. Cancelling one waiter does nothing to the others."""
+        if self.landing is not None:
+            return self.landing
+        waiter = asyncio.get_running_loop().create_future()
+        row.join(waiter)
+        self._waiting.add(waiter)
         try:
-            done, _ = await asyncio.wait((self._landed,), timeout=seconds)
+            await waiter
         finally:
-            self.passengers -= 1
-        return self._landed.result() if done else None
+            self._waiting.discard(waiter)
+            row.leave(waiter)
+        return self.landing
 
     def relieve(self) -> bool:
         """Whether the caller is the one that may start a second fetch for this flight (never a third)."""
-        if self._relieved or self._landed.done():
+        if self._relieved or self.landing is not None:
             return False
         self._relieved = True
         return True
@@ -62,11 +79,17 @@ class Flights(Generic[Landing]):
     def join(self, key: str, fits: Callable[[Landing], bool]) -> tuple[Flight[Landing], bool]:
         """The flight of `key`, and whether the caller must lead it. A landed flight that does not fit the caller
         any more is left to those who have it, and a new one takes its place."""
-        flight = self._by_key.get(key)
-        if flight is not None and ((landing := flight.landing) is None or fits(landing)):
+        if key in self._by_key and (flight := self.find(key, fits)) is not None:
             return flight, False
         flight = self._by_key[key] = Flight()
         return flight, True
+
+    def find(self, key: str, fits: Callable[[Landing], bool]) -> Flight[Landing] | None:
+        """The flight of `key` that a newcomer would join; None where he would lead one."""
+        flight = self._by_key.get(key)
+        if flight is not None and ((landing := flight.landing) is None or fits(landing)):
+            return flight
+        return None
 
     def over(self, key: str, flight: Flight[Landing]) -> None:
         """Nobody new may join; another flight of the same key is left alone."""

@@ -8,7 +8,7 @@ from typing import assert_never
 from proxy.entry import Entry, Found
 from proxy.errors import Fault, StoreError, UpstreamError
 from proxy.fetching import Fetching
-from proxy.flight import Flight, Flights, Lately
+from proxy.flight import Flight, Flights, Lately, Waiters
 from proxy.landing import Arrived, Confirmed, Failed, Kept, Landing, Skipped, Trip, Visit
 from proxy.message import Fields, Head, Reply
 from proxy.outcome import Outcome, Verdict
@@ -25,10 +25,10 @@ from proxy.tasks import Tasks
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds: `flight` that followers wait before one of them fetches too, `total` that anybody waits."""
+    """`flight`: how long followers wait before one of them fetches too, `total`: how long anybody waits."""
 
-    flight: float = 30.0
-    total: float = 300.0
+    flight: Waiters
+    total: Waiters
 
 
 class Flying:
@@ -62,6 +62,16 @@ class Flying:
         if asked(visit.request, visit.rule).no_store:
             return Why.REQUEST_NO_STORE
         return self._uncacheable.get(visit.company)
+
+    def under_way(self, visit: Visit) -> Flight[Landing] | None:
+        """The fetch that this visit would share if it came now; nothing begins."""
+        if self.lately(visit) is not None:
+            return None
+        return self.flights.find(self._flight_key(visit), lambda landing: self._joinable(visit, landing))
+
+    async def elsewhere(self, visit: Visit) -> Why | bool:
+        """Whether another process fetches what this visit would share, or why the last answer could not be kept."""
+        return await self._fetching.elsewhere(visit.keyed.hash, self._flight_key(visit))
 
     def refresh(self, visit: Visit, found: Found, decision: Fetch) -> None:
         """Fetch behind the client's back, once: who comes meanwhile finds the flight under way. What answered this

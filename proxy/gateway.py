@@ -3,51 +3,49 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
-from functools import partial
-
-from aiohttp import web
+from collections.abc import Callable
 
 from proxy import building
+from proxy.building_services import Surroundings
 from proxy.configuration import Configuration
+from proxy.doors import Doors
 from proxy.ending import Ending
 from proxy.everywhere import Everywhere
 from proxy.insight.inventory import Inventory
 from proxy.limits.near import swept
-from proxy.observe.counters import Bound, Counters
+from proxy.measuring import Measuring
+from proxy.noting import Noting
+from proxy.observe.counters import Counters
+from proxy.observe.events import EVENT, LISTENING, Events
 from proxy.observe.figures import Figures
 from proxy.observe.logs import LineWriter
 from proxy.observe.resident import give_back, resident
+from proxy.operating import Asked, pages
 from proxy.place import Common, Place
-from proxy.rules import MAIN, RuleTable
-from proxy.server.access_log import AccessLog, Books, Redaction
-from proxy.server.admin.config import config_pages
-from proxy.server.admin.entries import entry_pages
-from proxy.server.admin.metrics import metrics_page
-from proxy.server.admin.pages import Page, Pages
-from proxy.server.admin.port import admin_front, aliases
-from proxy.server.admin.probes import Readiness, probe_pages
-from proxy.server.admin.purge import PurgeVerb, purge_pages
-from proxy.server.admin.ratelimit import rate_limit_page
-from proxy.server.admin.redis import health_of, no_redis_pages, redis_pages, redis_report_page
-from proxy.server.admin.rights import Rights
-from proxy.server.admin.stats import stats_page
-from proxy.server.front import Doorway, Front
-from proxy.server.gate import application
+from proxy.rules import RuleTable
+from proxy.server.admin.explain import Document, Question
+from proxy.server.admin.probes import Readiness
+from proxy.server.admin.purge import PurgeVerb
+from proxy.server.bus import Ears
 from proxy.server.member import Member
+from proxy.server.requests import wants_websocket
 from proxy.settings.load import Loaded
 from proxy.settings.model import Settings
 from proxy.shedding import Shedding
 from proxy.story import Story
-from proxy.tasks import Tasks, end
+from proxy.tasks import Tasks, end, repeat
+from proxy.telling import Telling
 from proxy.tiers import Tiers
-from proxy.upstream.breaker import Change
 from proxy.upstream.fellows import NEWS
+from proxy.warming import Warming
+from proxy.warming_guard import ForClients
+from proxy.warming_hot import Hottest
+from proxy.warming_one import Warmer
 
 _log = logging.getLogger("cachegate")
 
 LOOK = 0.1  # seconds that a page waits for a new count of what is in Redis
+FIGURES = 2.0  # seconds that the last figures have to get to a collector
 FETCHES = 5.0  # seconds that fetches whose clients have their answers, or are gone, get to end with us
 
 
@@ -73,24 +71,32 @@ class Gateway:
     ) -> None:
         loaded = settings if isinstance(settings, Loaded) else Loaded(settings, {})
         self._place = Place(loaded.settings, common, member)
-        self.settings = self._place.part(
-            loaded.settings
-        )  # as at the start: what only a restart can change is read here
+        # As at the start: what only a restart can change is read here.
+        self.settings = self._place.part(loaded.settings)
         self._live = self.settings
         self.name, self.token = self._place.common.name, self._place.common.token
+        self.started = self._place.common.started  # by the monotonic clock, in seconds
         self.log, self.journal = self._place.log, self._place.journal
         self.tasks = Tasks(_unexpected)
-        self.counters = Counters()
+        self.counters = Counters(building.costs(self.settings))
+        self.events = Events(clock, self._place.tell_others, self._place.number)
+        self._noting = Noting(self.settings, self.counters, self.events)
         self.readiness = Readiness()
+        self.telemetry = building.telemetry(self.settings, self.name, self._place.number)
         self._clock = clock
-        self._access = access
         self.limits = building.table(self.settings, timer)
         self._beside: list[asyncio.Task[None]] = []
         self.tiers = Tiers(self.settings, self._place, self.tasks, clock)
+        self.tiers.changed = self._noting.tier
         self.shedding = Shedding(
-            self.settings.memory.limit, self.tiers, self.counters, memory, give_back, self._pressed
+            self.settings.memory.limit,
+            self.tiers,
+            self.counters,
+            memory,
+            give_back,
+            lambda pressed: self._doors.pressed(pressed),
         )
-        self._build_story(timer)
+        self._build_story(timer, access)
         self.configuration = Configuration(
             loaded, source, self.apply, through=self._place.through, tells=self._place.first
         )
@@ -98,27 +104,49 @@ class Gateway:
 
     # -- parts -----------------------------------------------------------------------------------------------------
 
-    def _build_story(self, timer: Callable[[], float]) -> None:
+    def _build_story(self, timer: Callable[[], float], access: LineWriter | None) -> None:
         settings, sharing = self.settings, self.tiers.sharing
         self.ending = Ending(
             self._place,
             self.tiers,
             self._table,
             self._clock,
-            lambda purge: self.counters.purged(purge.kind.value),
+            self._noting.purged,
             settings.admin.receipts,
+            self.telemetry.parts,
         )
-        around = building.Surroundings(
+        around = Surroundings(
             self.name,
             self.counters.upstream,
             self._clock,
             timer,
             self.shedding.full,
-            self._breaker_changed,
+            self._noting.breaker,
             self._place.fellows,
+            self.telemetry.parts,
         )
         self.story = Story(
-            settings, around, self._place, self.tiers, self.ending, self.limits, self.tasks, self.counters
+            settings,
+            around,
+            self._place,
+            self.tiers,
+            self.ending,
+            self.limits,
+            self.tasks,
+            self.counters,
+            self._noting.stored,
+        )
+        self._measuring = Measuring(
+            settings, self._place, self.counters, self.tiers, self.story, self.shedding, access, self._clock
+        )
+        self.telling = Telling(
+            self.events,
+            self.take,
+            self.tiers.memory,
+            self.readiness,
+            self._place.tell_others,
+            self._clock,
+            lambda: time.monotonic() - self.started,
         )
         self.inventory = Inventory(
             self.tiers.tiered,
@@ -129,104 +157,102 @@ class Gateway:
             self._clock,
             sharing.begin_with if sharing is not None else None,
         )
-        self.everywhere = Everywhere(self._own, self.inventory, self.ending.purger, self._place.ask)
+        self.everywhere = Everywhere(
+            self._measuring.own,
+            self.inventory,
+            self.ending.purger,
+            self.story.samples.taken,
+            self._explain,
+            self._place.ask,
+        )
         self.ending.purger.everywhere = self.everywhere.count
+        self._build_warming(timer)
+
+    def _build_warming(self, timer: Callable[[], float]) -> None:
+        story = self.story
+        guard = ForClients(
+            lambda request: self._table().match(request),
+            lambda: story.routes,
+            story.flying,
+            story.at_once.fresh,
+            lambda: self.shedding.level,
+            lambda: self.readiness.draining,
+        )
+        self.warming = Warming(
+            Warmer(story.pipeline.answer, guard, self._clock),
+            self._place.jobs(self.settings),
+            building.bounds_of_warming(self.settings),
+            self.tasks,
+            ask=self._place.ask,
+            worker=self._place.number,
+            clock=self._clock,
+            timer=timer,
+        )
+        self.hottest = Hottest(self.tiers.memory, self.tiers.hottest, self._place.ask)
 
     def _build_doors(self, access: LineWriter | None) -> None:
-        settings, admin = self.settings, self.settings.admin
-        rights = Rights(self.token.value)
-        pages, verb = self._pages(), PurgeVerb(self.ending.purger)
-        doorway = Doorway(
-            self.name,
-            building.reading(settings, rights.trusts),
-            building.uploads(settings),
-            settings.timeouts.send_idle,
+        asked = Asked(
+            self.settings,
+            self.started,
+            self.readiness,
+            self.take,
+            self._measuring.window,
+            self.events,
+            self.tiers.sharing,
+            self.everywhere,
+            self.story,
+            self.ending,
+            self.warming,
+            self.hottest,
+            self.configuration,
         )
-        form = settings.log.format or "json"
-        redact = Redaction(settings.log.redact_query, self._place.common.redaction)
-        log = AccessLog(access, form, redact) if access and settings.log.access else None
-        here = Pages(pages if admin.port is None else [], rights, prefix=self._public_prefix, purge=verb)
-        books = Books(self.counters, log)
-        self.front = Front(self.story.pipeline, here, doorway, self.counters, books, clock=self._clock)
-        self.lane = building.fast_lane(
-            settings, self.story.pipeline, self.tiers.tiered.nearest, doorway, here, books, self._clock
-        )
-        self.admin_front: Front | None = None
-        if admin.port is not None:
-            alone = Pages(pages, rights, prefix=admin.prefix, purge=verb, aliases=aliases(admin.prefix), alone=True)
-            self.admin_front = admin_front(alone, doorway)
-
-    @property
-    def _public_prefix(self) -> str | None:
-        return self.settings.admin.prefix if self.settings.admin.port is None else None
-
-    def _pages(self) -> tuple[Page, ...]:
-        admin, sharing = self.settings.admin, self.tiers.sharing
-        started = self._place.common.started
-        clear = partial(self.ending.clear, self.everywhere.clear)
-        open_metrics = admin.metrics == "open" and admin.port is not None
-        return (
-            *probe_pages(self.readiness),
-            stats_page(self._take, started=started),
-            redis_report_page(health_of(sharing), self._take, started=started),
-            metrics_page(self._take, open_to_all=open_metrics),
-            *(redis_pages(sharing) if sharing is not None else no_redis_pages()),
-            *entry_pages(self.everywhere),
-            rate_limit_page(self.story.limiting.status),
-            *purge_pages(self.ending.purger, self.everywhere.receipt, self.everywhere, clear),
-            *config_pages(self.configuration),
-        )
+        verb = PurgeVerb(self.ending.purger)
+        common, story, parts = self._place.common, self.story, self.telemetry.parts
+        doors = Doors(self.settings, common, pages(asked), verb, story, self.counters, access, self._clock, parts)
+        self._doors, self.front, self.lane, self.admin_front = doors, doors.front, doors.lane, doors.admin
 
     # -- life ------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Take the cache directory and begin what runs beside requests. A directory that cannot be used is one line
         in the log and a tier that is off."""
+        self._place.hear(self._noting.heard)
         self._place.link()
         await self.tiers.open()
-        hears = {NEWS: lambda identity, news: self.story.routes.learn(identity, news)}
-        self._place.start(self.everywhere.duties, hears, self.configuration.take, lambda: self._own()[0])
+        hears: Ears = {
+            NEWS: lambda identity, news: self.story.routes.learn(identity, news),
+            EVENT: self.events.hear,
+            LISTENING: self.events.want,
+        }
+        duties = {**self.everywhere.duties, **self.warming.duties, **self.hottest.duties}
+        self._place.start(duties, hears, self.configuration.take, lambda: self._measuring.own()[0])
         self.story.routes.start()
         self._beside = [
-            asyncio.create_task(self._sweep_for_ever(), name="sweep"),
+            asyncio.create_task(repeat("a sweep", self.sweep, self.settings.cache.cleanup_interval), name="sweep"),
             asyncio.create_task(self.shedding.watch(), name="shedding"),
+            asyncio.create_task(self.telling.run(), name="telling"),
+            asyncio.create_task(self._measuring.run(), name="history"),
+            asyncio.create_task(self.telemetry.run(self.take), name="telemetry"),
         ]
         self.readiness.started = True
 
     async def close(self, at_once: asyncio.Event | None = None) -> None:
         """Let fetches end for a moment, or until it is to be `at_once`, then close everything."""
+        self.warming.close()
         await end(self._beside)
+        await self.telemetry.last(self.take, FIGURES)
+        await self._measuring.close()
         await self._place.close()
         await self.tasks.close(FETCHES, at_once)
         await self.tiers.close()
         await self.story.routes.close()
         await self._place.end()
-
-    def app(self) -> web.Application:
-        """The gateway as an aiohttp application that starts and closes it."""
-        limits = building.door_limits(self.settings, self.settings.limits.connections)
-        app = application(self.front, limits)
-
-        async def whole_life(_: web.Application) -> AsyncIterator[None]:
-            await self.start()
-            yield
-            await self.close()
-
-        app.cleanup_ctx.append(whole_life)
-        return app
+        await self.telemetry.close()
 
     async def sweep(self) -> int:
         """Reclaim what nobody can want any more; how many entries went."""
         await swept(self.limits)
         return self.tiers.parts.sweep() + await self.tiers.tiered.sweep()
-
-    async def _sweep_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(self.settings.cache.cleanup_interval)
-            try:
-                await self.sweep()
-            except Exception:
-                _log.exception("a sweep failed")
 
     # -- what the parts ask of each other --------------------------------------------------------------------------
 
@@ -239,37 +265,25 @@ class Gateway:
         """The rules that hold now."""
         return self.story.pipeline.table
 
-    async def _take(self) -> tuple[Counters, Figures]:
+    async def take(self) -> tuple[Counters, Figures]:
         """What was counted in the whole instance, and how things stand."""
         if self.tiers.sharing is not None:
             await self.tiers.sharing.figures(LOOK)
         return await self.everywhere.take()
 
-    def _pressed(self, pressed: bool) -> None:
-        if self.lane is not None:
-            self.lane.rest(pressed)
-
-    def _own(self) -> tuple[Counters, Figures]:
-        """What was counted here, and how things stand."""
-        self.counters.settle()
-        figures = self.tiers.measure(self.counters)  # first: it brings the tiers' lookups into the counters
-        services = {name or MAIN: service for name, service in self.story.routes.figures.items()}
-        if self._access is not None:
-            self.counters.passed[Bound.LINES] = self._access.dropped
-        return self.counters, replace(figures, services=services, pressure=self.shedding.now())
-
-    def _breaker_changed(self, name: str, change: Change) -> None:
-        level, open_for = logging.INFO, ""
-        if change.cause is not None:
-            self.counters.opened(name or MAIN, change.cause)
-            level, open_for = logging.WARNING, f" for {change.seconds:.1f} s"
-        _log.log(level, "upstream %s: the breaker is %s%s: %s", name or MAIN, change.state.value, open_for, change.why)
+    async def _explain(self, question: Question) -> Document:
+        """What would become of a request in this worker."""
+        request = self._doors.read(question)
+        explained = await self.story.explaining.explain(request, upgrade=wants_websocket(request))
+        return {"worker": self._place.number, **explained.to_json()}
 
     def apply(self, loaded: Loaded) -> None:
         """Let what can change hold from the next request on. ConfigError leaves everything as it was."""
         settings = self._place.part(loaded.settings)
         self.story.change(settings, self._live)
         logging.getLogger().setLevel(settings.log.level.upper())
+        self._noting.change(settings)
+        self.warming.change(building.bounds_of_warming(settings))
         self._live = settings
 
 

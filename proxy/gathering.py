@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Protocol
 
 from proxy.entry import Entry
-from proxy.landing import Failed, Start, Visit, made, to_its_end
+from proxy.landing import Failed, Start, ToItsEnd, Visit, made
 from proxy.message import Head
 from proxy.outcome import Tier
 from proxy.policy.parts import Piece, judge_part
@@ -15,7 +15,8 @@ from proxy.policy.storing import Keep, Skip, judge_size, judge_storing, may_repl
 from proxy.reasons import Why
 from proxy.recording import Abandoned, Recording
 from proxy.replying import Fate
-from proxy.store.parts import Partly, Parts
+from proxy.store.parts import Parts
+from proxy.store.parts_held import Partly
 from proxy.tasks import Tasks
 from proxy.upstream.protocol import Answer
 
@@ -105,7 +106,7 @@ class Gathering:
         recording, filing = leg.recording, leg.filing
         piece = filing.piece if filing is not None else None
         try:
-            async with to_its_end(recording):
+            with ToItsEnd(recording):
                 async for chunk in answer:
                     await recording.write(chunk)
                     if piece is not None and not recording.readers and recording.size < piece.size:

@@ -1,27 +1,28 @@
 """Who wants an answer fetched, and what a fetch can bring: the words between who shares fetches and who makes them."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Self
 
-from proxy.entry import BytesBody, Entry, Found, Position
+from proxy.entry import Body, BytesBody, Entry, Found, Position
 from proxy.errors import Fault, TruncatedError, UpstreamError
+from proxy.fixed import fixed
 from proxy.limiting import Turn
-from proxy.message import Fields, Head, Request
+from proxy.message import Fields, Head, Reply, Request
 from proxy.policy.fields import retry_after
 from proxy.policy.identity import uncovered
 from proxy.policy.keys import Keyed
-from proxy.policy.reuse import Fetch
+from proxy.policy.reuse import Fetch, Serve
 from proxy.policy.storing import Keep, Skip
 from proxy.policy.tags import tags_of
-from proxy.recording import Abandoned, Reader, Recording
+from proxy.recording import Abandoned, Recording
+from proxy.recording_reader import Reader
 from proxy.replying import Fate
 from proxy.rules import Rule
 from proxy.upstream.protocol import Answer
 
 
-@dataclass(frozen=True, slots=True)
+@fixed
 class Start:
     """When a fetch began: what the journal held, the wall clock, and the fence that no later fetch is below."""
 
@@ -30,9 +31,17 @@ class Start:
     fence: int
 
 
-@dataclass(frozen=True, slots=True)
+Learn = Callable[[Reply, Found, Serve], None]
+
+
+@fixed
 class Visit:
-    """A request on a cached route; `content` is its body where that is part of the key."""
+    """A request on a cached route; `content` is its body where that is part of the key.
+
+    `company` tells who may share a fetch. Requests that carry something bound to a person, which the key does not
+    cover, never fly with the others, nor teach them anything: whether they may share an answer is decided by other
+    clauses (RFC 9111 3.5).
+    """
 
     request: Request
     rule: Rule
@@ -40,14 +49,13 @@ class Visit:
     content: bytes | None
     arrived: float
     turn: Turn | None = None  # where the rule has a limit
+    learn: Learn | None = None  # hears how it was answered, where that was a fresh answer from store
+    company: str = field(default="", init=False)
 
-    @property
-    def company(self) -> str:
-        """Who may share a fetch. Requests that carry something bound to a person, which the key does not cover, never
-        fly with the others, nor teach them anything: whether they may share an answer is decided by other clauses
-        (RFC 9111 3.5)."""
+    def __post_init__(self) -> None:
         key = self.keyed.hash
-        return key if uncovered(self.request, self.rule) is None else f"{key}+personal"
+        personal = uncovered(self.request, self.rule) is not None
+        object.__setattr__(self, "company", f"{key}+personal" if personal else key)
 
 
 @dataclass(slots=True, eq=False)
@@ -61,10 +69,10 @@ class Trip:
     left: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@fixed
 class Kept:
-    """The answer may be shared: read it from the recording as it grows. `entry` has all but the body; `reader` is
-    the owner's, there from the first byte on."""
+    """The answer may be shared: read it from the recording as it grows. `entry` has the body only where it had come
+    whole with its head; `reader` is the owner's, there from the first byte on."""
 
     head: Head
     entry: Entry
@@ -131,25 +139,37 @@ class Arrived:
 Landing = Kept | Confirmed | Skipped | Failed | Arrived
 
 
-@asynccontextmanager
-async def to_its_end(recording: Recording) -> AsyncIterator[None]:
+class ToItsEnd:
     """Around the writing of what an origin sends, and its storing: what is cut is cut for everyone who reads it, and
     when nobody does any more that is no error."""
-    try:
-        yield
-    except UpstreamError as error:
-        recording.fail(TruncatedError(str(error)))
-    except Abandoned:
-        pass
-    except BaseException:
-        recording.fail(TruncatedError("the fetch was ended"))
-        raise
-    finally:
-        recording.discard()
+
+    __slots__ = ("_recording",)
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        match error:
+            case None | Abandoned():
+                pass
+            case UpstreamError():
+                self._recording.fail(TruncatedError(str(error)))
+            case _:
+                self._recording.fail(TruncatedError("the fetch was ended"))
+        self._recording.discard()
+        return isinstance(error, UpstreamError | Abandoned)
 
 
-def made(visit: Visit, head: Head, keep: Keep, start: Start, count: Callable[[int], None]) -> Entry:
-    """What is stored of an answer that is kept, all but its body. `count` hears how many tags are not."""
+NOTHING = BytesBody(b"")
+
+
+def made(
+    visit: Visit, head: Head, keep: Keep, start: Start, count: Callable[[int], None], body: Body = NOTHING
+) -> Entry:
+    """What is stored of an answer that is kept, its `body` where it is there already. `count` hears how many tags are
+    not."""
     tags = tags_of(visit.rule, visit.request, visit.keyed, head.fields, visit.content)
     if tags.dropped:
         count(tags.dropped)
@@ -162,7 +182,7 @@ def made(visit: Visit, head: Head, keep: Keep, start: Start, count: Callable[[in
         requested_at=head.requested_at,
         received_at=head.received_at,
         keep_until=keep.keep_until,
-        body=BytesBody(b""),
+        body=body,
         vary=keep.vary,
         rule=visit.rule.name,
         tags=tags.kept,

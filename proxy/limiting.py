@@ -94,6 +94,16 @@ class Turn:
         return self._reply.own(self._request, self._rule, answer, Outcome(Verdict.BYPASS, why, self._rule.name))
 
 
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """How the client of one request stands, and why that would be refused now; None: it would not. `arriving`: also
+    where store answers it."""
+
+    status: Status
+    refusal: Why | None
+    arriving: bool
+
+
 class Limiting:
     """Gives each request of a limited rule its turn, and tells operators how its clients stand. `table` gives the rules
     that hold now."""
@@ -117,12 +127,21 @@ class Limiting:
         rule, rate, value = found
         named = rate.by == CLIENT_IP or by_address_alone
         client = by_address(value) if named else by_header(rate.by, value)
+        return (await self._look(rule, rate, client)).status
+
+    async def stand(self, request: Request, rule: Rule) -> Stand | None:
+        """What its turn would come to; nothing is used. None where the rule has no limit."""
+        rate = rule.rate_limit
+        return None if rate is None else await self._look(rule, rate, client_of(request, rate.by))
+
+    async def _look(self, rule: Rule, rate: RateLimit, client: str) -> Stand:
         with one_budget():
             standing, counted = await self._limiter.peek(counted_as(rule, client), rate)
-        remaining, reset = None, None
+        remaining, reset, refusal = None, None, Why.LIMITER_AWAY
         if isinstance(standing, Standing):
-            remaining, reset = standing.remaining, seconds(standing)
-        return Status(rule.name, rate.limit, rate.window, remaining, reset, counted)
+            remaining, reset, refusal = standing.remaining, seconds(standing), Why.RATE_LIMITED
+        status = Status(rule.name, rate.limit, rate.window, remaining, reset, counted)
+        return Stand(status, None if standing.allowed else refusal, rate.hits == "count")
 
     def _named(self, key: str) -> tuple[Rule, RateLimit, str] | None:
         """Both a rule's name and a value may have colons: the longest name that fits is meant."""

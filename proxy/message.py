@@ -1,9 +1,12 @@
 """HTTP messages as every floor speaks of them: parsed once at the door, then only read."""
 
-from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import Enum
 
+from proxy.fixed import fixed
+from proxy.names import Order, Values, lower_name, order_of
 from proxy.outcome import Outcome
 
 Pair = tuple[bytes, bytes]
@@ -15,80 +18,109 @@ class Fields:
     Names are asked for in lower case. `str` values are latin-1, so that no byte is lost.
     """
 
-    __slots__ = ("_index", "pairs")
+    __slots__ = ("order", "values")
 
     def __init__(self, pairs: Iterable[Pair] = ()) -> None:
-        self.pairs: tuple[Pair, ...] = tuple(pairs)
-        self._index: dict[str, list[bytes]] | None = None
+        pairs = tuple(pairs)
+        names, values = zip(*pairs, strict=True) if pairs else ((), ())
+        self.order: Order = order_of(names)
+        self.values: Values = values
 
     @classmethod
     def of(cls, *pairs: tuple[str, str]) -> "Fields":
         """Fields from text: `Fields.of(("ETag", '"a"'))`."""
-        return cls((name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs)
+        return cls([(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs])
 
-    def _lines(self, name: str) -> list[bytes] | None:
-        index = self._index
-        if index is None:
-            index = self._index = {}
-            for raw, value in self.pairs:
-                index.setdefault(lower_name(raw), []).append(value)
-        return index.get(name)
+    @staticmethod
+    def laid(order: Order, values: Values) -> "Fields":
+        """As many values as there are names in the order."""
+        fields = _new(Fields)
+        fields.order, fields.values = order, values
+        return fields
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """(name, value) of each line, in order."""
+        return tuple(zip(self.order.names, self.values, strict=True))
 
     def get(self, name: str) -> str | None:
         """All lines of one field, joined by ", " (RFC 9110 5.3); None when absent."""
-        lines = self._lines(name)
-        if lines is None:
+        line = self.order.lines.get(name)
+        if line is None:
             return None
-        return (lines[0] if len(lines) == 1 else b", ".join(lines)).decode("latin-1")
+        if isinstance(line, int):
+            return self.values[line].decode("latin-1")
+        return b", ".join([self.values[each] for each in line]).decode("latin-1")
 
     def lines(self, name: str) -> tuple[str, ...]:
         """Each line of one field by itself, in order."""
-        return tuple(line.decode("latin-1") for line in self._lines(name) or ())
+        line = self.order.lines.get(name)
+        if line is None:
+            return ()
+        if isinstance(line, int):
+            return (self.values[line].decode("latin-1"),)
+        return tuple([self.values[each].decode("latin-1") for each in line])
 
     def __contains__(self, name: str) -> bool:
-        return self._lines(name) is not None
+        return name in self.order.lines
+
+    def has_any(self, names: frozenset[str]) -> bool:
+        """Whether any of these (lower-case) names is here."""
+        return self.order.any_of[names]
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         """(lower-case name, value) of each line, in order."""
-        for raw, value in self.pairs:
+        for raw, value in zip(self.order.names, self.values, strict=True):
             yield lower_name(raw), value.decode("latin-1")
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        return len(self.values)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all lines on the wire."""
+        return self.order.size + sum(map(len, self.values))
+
+    @property
+    def written(self) -> bytes:
+        """All lines as they stand on the wire."""
+        return self.order.form % self.values
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Fields) and self.pairs == other.pairs
+        return isinstance(other, Fields) and self.values == other.values and self.order.names == other.order.names
 
     def __hash__(self) -> int:
-        return hash(self.pairs)
+        return hash((self.order.names, self.values))
 
     def __repr__(self) -> str:
         return f"Fields{self.pairs!r}"
 
-    def without(self, names: Container[str]) -> "Fields":
-        """A copy without the fields of these (lower-case) names."""
-        return Fields(pair for pair in self.pairs if lower_name(pair[0]) not in names)
+    def without(self, names: AbstractSet[str]) -> "Fields":
+        """These without the fields of these (lower-case) names; the same where none of them is here."""
+        left = self.order.without[names if isinstance(names, frozenset) else frozenset(names)]
+        if left is None:
+            return self
+        fields = _new(Fields)
+        fields.order, take = left
+        fields.values = take(self.values)
+        return fields
+
+    def followed_by(self, others: "Fields") -> "Fields":
+        """These lines, then those."""
+        fields = _new(Fields)
+        fields.order, fields.values = self.order.followed_by[others.order], self.values + others.values
+        return fields
 
     def plus(self, *pairs: tuple[str, str]) -> "Fields":
-        """A copy with these lines at the end."""
-        return Fields(self.pairs + Fields.of(*pairs).pairs)
+        """These with more lines at the end."""
+        return self.followed_by(Fields.of(*pairs)) if pairs else self
 
     def replacing(self, *pairs: tuple[str, str]) -> "Fields":
         """A copy in which each named field has only this value, at the end."""
-        return self.without({name.lower() for name, _ in pairs}).plus(*pairs)
+        return self.without(frozenset(name.lower() for name, _ in pairs)).plus(*pairs)
 
 
-_NAMES: dict[bytes, str] = {}
-
-
-def lower_name(raw: bytes) -> str:
-    """A field name in lower case; the common ones are looked up, and the table is bounded."""
-    name = _NAMES.get(raw)
-    if name is None:
-        name = raw.decode("latin-1").lower()
-        if len(_NAMES) < 4096 and len(raw) <= 64:
-            _NAMES[bytes(raw)] = name
-    return name
+_new = Fields.__new__
 
 
 class Framing(Enum):
@@ -145,7 +177,7 @@ class Upload:
                 yield chunk
 
 
-@dataclass(frozen=True, slots=True)
+@fixed
 class Head:
     """The head of an upstream's answer, with when it was asked for and when it came (wall clock)."""
 
@@ -156,6 +188,14 @@ class Head:
     requested_at: float = 0.0
     received_at: float = 0.0
 
+    def at(self, requested_at: float, received_at: float) -> "Head":
+        """The same, with its times."""
+        return Head(self.status, self.phrase, self.fields, self.framing, requested_at, received_at)
+
+    def having(self, fields: Fields) -> "Head":
+        """The same, with these fields."""
+        return Head(self.status, self.phrase, fields, self.framing, self.requested_at, self.received_at)
+
     @property
     def length(self) -> int | None:
         """Content-Length when the framing is by length."""
@@ -165,7 +205,7 @@ class Head:
         return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
-@dataclass(frozen=True, slots=True)
+@fixed
 class Request:
     """One client request. `target` is the origin-form as it came; times are wall-clock seconds."""
 

@@ -34,6 +34,8 @@ def obstacles(settings: Settings) -> Iterator[Finding]:
     yield from _loops(settings, _own(settings))
     if settings.admin.token is None and (wrong := unfit(settings.admin.token_file)) is not None:
         yield ("admin", "token_file"), wrong
+    if settings.observe.tracing.endpoint is not None:
+        yield from _failing(building.otlp)
     if settings.file.on and settings.file.store is not None and (wrong := _own_store(settings)) is not None:
         yield ("file", "store"), wrong
 

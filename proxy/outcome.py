@@ -17,6 +17,8 @@ class Verdict(StrEnum):
     STALE = "STALE"
     BYPASS = "BYPASS"
 
+    __hash__ = str.__hash__  # Enum's is Python
+
 
 class Tier(StrEnum):
     """Where a stored answer lay, nearest first."""
@@ -24,6 +26,8 @@ class Tier(StrEnum):
     MEMORY = "memory"
     REDIS = "redis"
     FILE = "file"
+
+    __hash__ = str.__hash__
 
 
 @dataclass(slots=True)

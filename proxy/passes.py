@@ -67,6 +67,10 @@ class Passes:
         self._max_object = max_object
         self._skew = clock() - time.monotonic()  # from here on a clock that is set does not reorder fetches
 
+    def free(self, company: str) -> Pass | None:
+        """Leave to fetch where nobody has to be asked for it; None: see `for_trip`."""
+        return Pass(self.fence()) if self._leases is None or not company else None
+
     @asynccontextmanager
     async def for_trip(self, hash: str, company: str, known: int, look: Look) -> AsyncIterator[Pass | Found]:
         """Leave to fetch, or what another instance has fetched as `look` finds it. `company` are those who may share
@@ -77,6 +81,15 @@ class Passes:
         finally:
             if isinstance(leave, Pass):
                 await leave.end()
+
+    async def look(self, hash: str, company: str) -> Why | bool:
+        """Whether another process fetches for this company now, or why the last answer could not be kept; nothing
+        changes."""
+        if self._leases is None:
+            return False
+        with one_budget():
+            found = await self._leases.look(hash, "" if company == hash else company)
+        return _why(found.learnt) or False if isinstance(found, Known) else found
 
     async def _leave(self, hash: str, company: str, known: int, look: Look) -> Pass | Found:
         if self._leases is None or not company:

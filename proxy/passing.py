@@ -6,11 +6,12 @@ from typing import NamedTuple
 from proxy.entry import Found
 from proxy.errors import UpstreamError
 from proxy.flying import Flying, give_back
+from proxy.insight.shadow import Look
 from proxy.landing import Visit
 from proxy.message import Reply, Request
 from proxy.outcome import Outcome
 from proxy.policy.freshness import current_age
-from proxy.policy.invalidating import invalidated_urls, rule_targets, unsafe
+from proxy.policy.invalidating import changes, invalidated_urls, rule_targets
 from proxy.policy.renewal import FallBack, judge_renewal
 from proxy.policy.reuse import Fetch
 from proxy.ranging import Ranging
@@ -61,8 +62,17 @@ class Passing:
         """Send to these services from now on."""
         self._routes = routes
 
-    async def send(self, request: Request, rule: Rule, outcome: Outcome, looked: Looked | None = None) -> Reply:
-        """Ask for this client alone. `looked`: what was found before; where it may, it stands in for a failure."""
+    async def send(
+        self,
+        request: Request,
+        rule: Rule,
+        outcome: Outcome,
+        looked: Looked | None = None,
+        *,
+        look: Look | None = None,
+    ) -> Reply:
+        """Ask for this client alone. `looked`: what was found before; where it may, it stands in for a failure. `look`:
+        that of a rule in shadow, which hears what is sent."""
         visit, found, decision = looked or _NOT_LOOKED
         spare, ttl = found if decision.fallback else None, decision.ttl
         began, posting = self._clock(), self._flying.posting
@@ -88,7 +98,7 @@ class Passing:
         else:
             give_back(found)
         try:
-            if unsafe(request.method):
+            if visit is None and changes(request, rule, outcome.reason):  # what was looked up is a question (9111 4.4)
                 offer = posting.offer(request, rule, answer, start, self._table())
                 own = await self._invalidated(request, answer.head.status, invalidated_urls(request, answer.head))
                 if (reply := posting.keep(request, rule, offer, own, outcome)) is not None:
@@ -96,7 +106,7 @@ class Passing:
         except BaseException:
             await answer.close()
             raise
-        return self._reply.streamed(request, rule, answer, outcome)
+        return self._reply.streamed(request, rule, answer if look is None else look.over(answer), outcome)
 
     def _stale(self, request: Request, rule: Rule, found: Found, outcome: Outcome, ttl: float) -> Reply:
         return self._reply.stale(request, rule, found, outcome, ttl, current_age(found.entry, self._clock()))

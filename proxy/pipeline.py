@@ -4,23 +4,25 @@ rule -> (its limit) -> key -> memory -> (redis, file)
     -> fresh: serve | stale in its window: serve and refresh behind
     | a range, and nothing whole to confirm: what is held in parts (`ranging`)
     | else: fly with whoever fetches the same already, or lead
+
+A plain hit may be answered before anybody waits, by the same questions: see `instant`.
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol, assert_never
 
 from proxy.entry import Found, Select
 from proxy.errors import UpstreamError
 from proxy.flying import Flying, give_back
+from proxy.insight.shadow import Look, Shadow
 from proxy.landing import Visit
 from proxy.limiting import Limiting, Turn
 from proxy.message import Reply, Request
 from proxy.outcome import Outcome, Tier, Verdict
 from proxy.passing import Looked, Passing
 from proxy.policy.cache_status import forward_word
-from proxy.policy.conditional import NOT_WHOLE, for_the_origin
+from proxy.policy.conditional import NOT_WHOLE, ORIGIN_CONDITIONS, for_the_origin
 from proxy.policy.forwarding import has_loop, hops_left
 from proxy.policy.keys import Keyed, Refused, derive, needs_body
 from proxy.policy.own_answers import own_answer
@@ -31,7 +33,6 @@ from proxy.reasons import Why
 from proxy.redis.budget import one_budget, the_budget
 from proxy.replying import Replying
 from proxy.rules import Mode, Rule, RuleTable
-from proxy.store.near import Held
 from proxy.upstream.protocol import Link
 from proxy.upstream.routes import Routes
 
@@ -41,16 +42,13 @@ class Shelves(Protocol):
 
     def near(self, hash: str, select: Select) -> Found | None: ...
 
-    def look(self, hash: str, select: Select) -> Held | None:
-        """As `near`, but it leaves no trace."""
-        ...
-
-    def take(self, held: Held) -> None:
-        """Count what was looked at as a hit."""
-        ...
-
     async def far(self, hash: str, select: Select, spent: dict[Tier, float]) -> Found | None:
         """`spent` gets the seconds that each tier took."""
+        ...
+
+    @property
+    def deep(self) -> bool:
+        """Whether there are others to ask than the near one, or reasons not to trust any."""
         ...
 
     @property
@@ -59,20 +57,14 @@ class Shelves(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Instant:
-    """A reply for which nothing is waited and nothing begun: a stored answer that lies in memory. Seconds; for so long
-    as it is `lasting`, the same request is answered the same way, but for its age, and what is `held` may be taken
-    again."""
-
-    reply: Reply
-    held: Held
-    age: float
-    ttl: float
-    lasting: float
-
-
-_OUTSIDE = "This path could be read as one outside of what is served here."
+_NOT_PLAIN = ORIGIN_CONDITIONS | {"range"}  # what a GET may bring that is the origin's to answer
+# By which a client may say that he does not want what is kept for all, or not the whole of it.
+_WISHES = _NOT_PLAIN | NOT_WHOLE | {"cache-control", "pragma"}
+_REFUSALS = {
+    Why.LOOP: (508, "This request has passed here before."),
+    Why.METHOD: (200, "Max-Forwards ended here: this is the gateway."),
+    Why.UNSAFE_TARGET: (400, "This path could be read as one outside of what is served here."),
+}
 
 
 class Pipeline:
@@ -88,6 +80,7 @@ class Pipeline:
         flying: Flying,
         ranging: Ranging,
         passing: Passing,
+        shadow: Shadow,
         limiting: Limiting,
         replying: Replying,
         key_body: int,
@@ -102,6 +95,7 @@ class Pipeline:
         self._flying = flying
         self._ranging = ranging
         self._passing = passing
+        self._shadow = shadow
         self._limiting = limiting
         self._reply = replying
         self._key_body = key_body
@@ -128,58 +122,14 @@ class Pipeline:
             reply.fields = turn.told(reply.fields)
             return reply
 
-    def at_once(self, request: Request, most: int) -> Instant | None:
-        """The reply that `answer` would give, where memory has it, it has at most so many bytes of content, and nobody
-        has to be asked or told; None leaves no trace. The same questions in the same order: whatever is not a plain
-        hit is for `answer`."""
-        rule = self.table.match(request)
-        hit = self._plain_hit(request, rule)
-        if hit is None:
-            return None
-        held, decision, seconds = hit
-        spent = {Tier.MEMORY: seconds}
-        outcome = Outcome(Verdict.HIT, decision.why, rule.name, ttl=decision.ttl, tier_seconds=spent)
-        reply = self._reply.stored(request, rule, held.found, outcome, decision.age)
-        if not isinstance(reply.body, bytes) or len(reply.body) > most:
-            return None
-        turn, lasting = self._limiting.turn(request, rule), decision.lasting
-        if turn is not None:
-            if not turn.at_once():
-                return None
-            reply.fields = turn.told(reply.fields)
-        self._shelves.take(held)
-        if turn is not None or self._reply.timing:  # the next one is told something else
-            lasting = 0.0
-        return Instant(reply, held, decision.age, decision.ttl, lasting)
-
-    def _plain_hit(self, request: Request, rule: Rule) -> tuple[Held, Serve, float] | None:
-        """What memory has for the request and may be served as fresh, and the seconds that the look took."""
-        if not rule.caches or request.body is not None or barred(request, rule) is not None:
-            return None
-        if has_loop(request.fields, self._reply.name) or self._routes.leaves_base(request, rule):
-            return None
-        keyed = derive(request, rule)
-        if not isinstance(keyed, Keyed):
-            return None
-        choice = Choice(request, rule)
-        began = self._timer()
-        held = self._shelves.look(keyed.hash, choice)
-        if held is None:
-            return None
-        seconds = self._timer() - began
-        decision = judge_reuse(request, held.found, rule, request.received_at, others=choice.others)
-        return (held, decision, seconds) if isinstance(decision, Serve) and not decision.refresh else None
-
     async def _answer(self, request: Request, rule: Rule, turn: Turn | None) -> Reply:
-        if has_loop(request.fields, self._reply.name):
-            return self._refuse(request, rule, 508, Why.LOOP, "This request has passed here before.")
-        if hops_left(request) == 0:
-            return self._refuse(request, rule, 200, Why.METHOD, "Max-Forwards ended here: this is the gateway.")
-        if self._routes.leaves_base(request, rule):
-            return self._refuse(request, rule, 400, Why.UNSAFE_TARGET, _OUTSIDE)
+        why = turned_away(request, rule, self._routes, self._reply.name)
+        if why is not None:
+            return self._refuse(request, rule, why)
         why = barred(request, rule)
         if why is not None:
-            return await self._pass(request, rule, why, turn)
+            look = await self._shadowed(request, rule) if why is Why.SHADOW else None
+            return await self._pass(request, rule, why, turn, look)
         body = None
         if request.body is not None and needs_body(request, rule):
             body = await request.body.peek(self._key_body, self._full)
@@ -189,7 +139,7 @@ class Pipeline:
             case Refused(why):
                 return await self._pass(request, rule, why, turn)
             case Keyed() as keyed:
-                return await self._cached(Visit(request, rule, keyed, body, self._clock(), turn))
+                return await self.receive(Visit(request, rule, keyed, body, self._clock(), turn))
 
     async def upgrade(self, request: Request) -> Link | Reply:
         """A websocket upgrade: the open link to the origin, or the reply when there is none."""
@@ -205,10 +155,9 @@ class Pipeline:
             return result
 
     async def _upgrade(self, request: Request, rule: Rule) -> Link | Reply:
-        if has_loop(request.fields, self._reply.name):
-            return self._refuse(request, rule, 508, Why.LOOP, "This request has passed here before.")
-        if self._routes.leaves_base(request, rule):
-            return self._refuse(request, rule, 400, Why.UNSAFE_TARGET, _OUTSIDE)
+        why = turned_away(request, rule, self._routes, self._reply.name)
+        if why is not None:
+            return self._refuse(request, rule, why)
         outcome = Outcome(Verdict.BYPASS, Why.UPGRADE, rule.name, fwd="bypass")
         try:
             result = await self._routes.connect(request, rule)
@@ -220,19 +169,30 @@ class Pipeline:
 
     # -- not for the cache -----------------------------------------------------------------------------------------
 
-    async def _pass(self, request: Request, rule: Rule, why: Why, turn: Turn | None) -> Reply:
+    async def _shadowed(self, request: Request, rule: Rule) -> Look | None:
+        """What a rule in shadow would do with the request, which goes on whatever that is."""
+        body = None
+        if request.body is not None and needs_body(request, rule):
+            body = await request.body.peek(self._key_body, self._full)
+            if body is None:
+                return None
+        return self._shadow.look(request, rule, body)
+
+    async def _pass(self, request: Request, rule: Rule, why: Why, turn: Turn | None, look: Look | None = None) -> Reply:
         """Send it on as it came; what a successful unsafe request changed is purged before its client is told."""
         if turn is not None and (refusal := await turn.go_on()) is not None:
             return refusal
         outcome = Outcome(Verdict.BYPASS, why, rule.name, fwd=forward_word(why))
-        return await self._passing.send(request, rule, outcome)
+        return await self._passing.send(request, rule, outcome, look=look)
 
-    def _refuse(self, request: Request, rule: Rule, status: int, why: Why, text: str) -> Reply:
+    def _refuse(self, request: Request, rule: Rule, why: Why) -> Reply:
+        status, text = _REFUSALS[why]
         return self._reply.own(request, rule, own_answer(status, why, text), Outcome(Verdict.BYPASS, why, rule.name))
 
     # -- cached routes ---------------------------------------------------------------------------------------------
 
-    async def _cached(self, visit: Visit) -> Reply:
+    async def receive(self, visit: Visit) -> Reply:
+        """The reply to a request on a cached route."""
         request, rule, key = visit.request, visit.rule, visit.keyed.hash
         choice = Choice(request, rule)
         spent: dict[Tier, float] = {}
@@ -240,12 +200,15 @@ class Pipeline:
         found = self._shelves.near(key, choice)
         spent[Tier.MEMORY] = self._timer() - began
         decision = judge_reuse(request, found, rule, visit.arrived, others=choice.others)
-        if isinstance(decision, Fetch):
-            if _wants_part(request) and (reply := self._ranging.held(visit, found, spent)) is not None:
-                return reply
+        if not isinstance(decision, Fetch):
+            return self._from_store(visit, found, decision, spent)
+        if wants_part(request) and (reply := self._ranging.held(visit, found, spent)) is not None:
+            return reply
+        if self._shelves.deep:
             with the_budget():
                 return await self._beyond(visit, found, choice, spent)
-        return await self._decided(visit, found, decision, spent)
+        self._timed(Tier.MEMORY, spent[Tier.MEMORY])
+        return await self._forward(visit, found, decision, spent)
 
     async def _beyond(self, visit: Visit, near: Found | None, choice: Choice, spent: dict[Tier, float]) -> Reply:
         """Memory does not answer: the far tiers may, before the origin is asked."""
@@ -254,27 +217,30 @@ class Pipeline:
         for tier, seconds in spent.items():
             self._timed(tier, seconds)
         decision = judge_reuse(visit.request, found, visit.rule, visit.arrived, others=choice.others)
-        if isinstance(decision, Fetch) and found is None and self._shelves.blind:
+        if not isinstance(decision, Fetch):
+            return self._from_store(visit, found, decision, spent)
+        if found is None and self._shelves.blind:
             decision = Fetch(Why.CUT_OFF)
-        return await self._decided(visit, found, decision, spent)
+        return await self._forward(visit, found, decision, spent)
 
-    async def _decided(
-        self, visit: Visit, found: Found | None, decision: Serve | ServeStale | Fetch, spent: dict[Tier, float]
+    def _from_store(
+        self, visit: Visit, found: Found | None, decision: Serve | ServeStale, spent: dict[Tier, float]
     ) -> Reply:
         rule = visit.rule
+        assert found is not None
         match decision:
             case Serve(age, ttl, why, refresh):
-                assert found is not None
                 if refresh:
                     self._flying.refresh(visit, found, Fetch(Why.REFRESH_AHEAD, conditional=True))
-                return self._serve(visit, found, Outcome(Verdict.HIT, why, rule.name, ttl=ttl, tier_seconds=spent), age)
+                outcome = Outcome(Verdict.HIT, why, rule.name, ttl=ttl, tier_seconds=spent)
+                reply = self._serve(visit, found, outcome, age)
+                if visit.learn is not None and not refresh:
+                    visit.learn(reply, found, decision)
+                return reply
             case ServeStale(age, ttl, why):
-                assert found is not None
                 self._flying.refresh(visit, found, Fetch(why, conditional=True, fallback=True))
                 outcome = Outcome(Verdict.UPDATING, why, rule.name, ttl=ttl, tier_seconds=spent)
                 return self._serve(visit, found, outcome, age)
-            case Fetch():
-                return await self._forward(visit, found, decision, spent)
             case _:
                 assert_never(decision)
 
@@ -295,18 +261,23 @@ class Pipeline:
             fwd=forward_word(decision.why),
             tier_seconds=spent,
         )
-        if only_if_cached(request, rule):
+        special = request.method != "GET" or request.fields.has_any(_WISHES)
+        if special and only_if_cached(request, rule):
             give_back(found)
             outcome = Outcome(Verdict.MISS, Why.ONLY_IF_CACHED, rule.name, visit.keyed.hash)
             return self._reply.own(request, rule, own_answer(504, Why.ONLY_IF_CACHED, "Not in store."), outcome)
-        alone = _asked_of_the_origin_alone(request, decision)
+        alone = asked_of_the_origin_alone(request, decision) if special else None
         if alone is Why.PARTIAL and not decision.fallback:
             give_back(found)
             return await self._ranging.fetch(visit, outcome)
         if alone is None and found is None and self._ranging.completes(visit):
             return await self._ranging.fetch(visit, outcome)
-        ranged = "range" in request.fields
-        if alone is None and (found is None or ranged) and any(name in request.fields for name in NOT_WHOLE):
+        if (
+            special
+            and alone is None
+            and request.fields.has_any(NOT_WHOLE)
+            and (found is None or "range" in request.fields)
+        ):
             alone = self._flying.lately(visit)  # it is not going to be kept: the origin may say 304 or 206 for itself
         try:
             if alone is not None:
@@ -318,17 +289,28 @@ class Pipeline:
             raise
 
 
-def _asked_of_the_origin_alone(request: Request, decision: Fetch) -> Why | None:
+def turned_away(request: Request, rule: Rule, routes: Routes, name: str) -> Why | None:
+    """Why we answer a request ourselves, without a look at store or origin. `name` is what our Via says."""
+    if has_loop(request.fields, name):
+        return Why.LOOP
+    if hops_left(request) == 0:
+        return Why.METHOD
+    return Why.UNSAFE_TARGET if routes.leaves_base(request, rule) else None
+
+
+def asked_of_the_origin_alone(request: Request, decision: Fetch) -> Why | None:
     """What a fetch for the cache cannot answer: no flight, and nothing of it is kept. A range of what can be confirmed
     is cut from what the revalidation leaves in store (RFC 9110 14.2)."""
     if request.method == "HEAD":
         return Why.HEAD_ONLY
+    if request.method == "GET" and not request.fields.has_any(_NOT_PLAIN):
+        return None
     if for_the_origin(request):
         return Why.PRECONDITION
-    return Why.PARTIAL if _wants_part(request) and not decision.conditional else None
+    return Why.PARTIAL if wants_part(request) and not decision.conditional else None
 
 
-def _wants_part(request: Request) -> bool:
+def wants_part(request: Request) -> bool:
     """Whether it asks for a range; with other methods that means nothing (RFC 9110 14.2)."""
     return request.method == "GET" and "range" in request.fields
 

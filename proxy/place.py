@@ -13,6 +13,7 @@ from proxy import building
 from proxy.division import divided
 from proxy.invalidation.journal import Journal
 from proxy.invalidation.local import LocalLog
+from proxy.invalidation.records import Purge
 from proxy.invalidation.shared import SharedLog
 from proxy.invalidation.worker_log import WorkerLog
 from proxy.limits.limiter import Limiter
@@ -20,6 +21,8 @@ from proxy.limits.near import NOTE, AtParent, Here, Near
 from proxy.limits.redis_lua import RedisWindows
 from proxy.limits.table import Table
 from proxy.observe.counters import Counters
+from proxy.observe.history import Window
+from proxy.remembering import WINDOW, Remembering
 from proxy.server.admin.token import AdminToken, admin_token
 from proxy.server.bus import Ears
 from proxy.server.member import Member
@@ -29,6 +32,8 @@ from proxy.sharing import Link, Sharing
 from proxy.store.file import FileStore
 from proxy.tasks import Tasks, end
 from proxy.upstream.fellows import NOBODY, Crew, Fellows
+from proxy.warming_jobs import AtParent as JobsAtParent
+from proxy.warming_jobs import Board, Jobs
 
 _log = logging.getLogger("cachegate")
 
@@ -78,6 +83,11 @@ class Place:
         """Whether this process tells what all of them would."""
         return self._member is None or self._member.seat.number == 0
 
+    @property
+    def number(self) -> int:
+        """Which of the workers this process is, 0 where it is the only one."""
+        return 0 if self._member is None else self._member.seat.number
+
     def sharing(self, settings: Settings, tasks: Tasks, clock: Callable[[], float]) -> Sharing | None:
         """What is shared through Redis; None where nothing is."""
         if self._link is None or isinstance(self.log, LocalLog):
@@ -99,6 +109,13 @@ class Place:
         if member is None:
             return NOBODY
         return Crew(member.ask_parent, member.tell, member.tell_others, member.seat.number, identity)
+
+    def jobs(self, settings: Settings) -> Jobs:
+        """The list of jobs of all workers."""
+        member = self._member
+        if member is None:
+            return Board(time.monotonic, settings.admin.receipts)
+        return JobsAtParent(member.ask_parent, member.tell)
 
     @property
     def others(self) -> SharedLog | WorkerLog | None:
@@ -132,6 +149,29 @@ class Place:
     async def ask(self, verb: str, *args: object) -> Sequence[Any]:
         """What the other workers say."""
         return () if self._member is None else (await self._member.ask(verb, *args)).values
+
+    def remembering(
+        self, settings: Settings, counted: Callable[[], Counters], clock: Callable[[], float]
+    ) -> Remembering | None:
+        """The history, where this process is all of the instance."""
+        if self._member is not None:
+            return None
+        return Remembering(counted, building.minutes(settings, self._link), clock)
+
+    async def window(self, minutes: int) -> Window | None:
+        """Of the history that the parent keeps; None when it does not say soon."""
+        told: Window | None = None if self._member is None else await self._member.ask_parent(WINDOW, minutes)
+        return told
+
+    def tell_others(self, verb: str, *args: object) -> None:
+        """Let the other workers know, as far as they take it now."""
+        if self._member is not None:
+            self._member.tell_others(verb, *args)
+
+    def hear(self, heard: Callable[[Purge], None]) -> None:
+        """Let it know of each purge that holds here and was made by another instance."""
+        if self._local is not None:
+            self._local.on_read = lambda number, purge: heard(purge)
 
     def link(self) -> None:
         """Begin to be one with the other instances; a warm start wants that."""

@@ -70,7 +70,7 @@ class Posting:
         keyed = derive(asked, ruled) if barred(asked, ruled) is None and ruled.upstream == rule.upstream else None
         if not isinstance(keyed, Keyed):
             return None
-        head = replace(answer.head, fields=end_to_end(answer.head))
+        head = answer.head.having(end_to_end(answer.head))
         keep = judge_posted(asked, head, ruled, head.received_at)
         if isinstance(keep, Skip):
             return None

@@ -32,7 +32,8 @@ from proxy.policy.storing import for_all, judge_renewed
 from proxy.reasons import Why
 from proxy.recording import GivenUp
 from proxy.replying import Replying
-from proxy.store.parts import Partly, Parts
+from proxy.store.parts import Parts
+from proxy.store.parts_held import Partly
 from proxy.tasks import Tasks
 from proxy.upstream.routes import Routes
 
@@ -88,14 +89,14 @@ class Ranging:
     def held(self, visit: Visit, whole: Found | None, spent: dict[Tier, float] | None) -> Reply | None:
         """The reply from parts that are held, asking nobody; None when they do not answer, or `whole` came later."""
         partly, course = self._course(visit)
-        if partly is None or (whole is not None and whole.entry.received_at >= partly.entry.received_at):
+        if partly is None:
             return None
-        match course:
+        match served(partly, course, whole):
             case Serve(age, ttl, why, ahead):
                 outcome = Outcome(Verdict.HIT, why, visit.rule.name, ttl=ttl, tier_seconds=spent)
             case ServeStale(age, ttl, why):
                 outcome, ahead = Outcome(Verdict.UPDATING, why, visit.rule.name, ttl=ttl, tier_seconds=spent), True
-            case _:
+            case None:
                 return None
         if ahead:
             self._refresh(visit, partly)
@@ -105,12 +106,18 @@ class Ranging:
     def completes(self, visit: Visit) -> bool:
         """Whether what is held would be whole with the rest of it, so that no more has to be asked for. Where there are
         other instances, a whole answer is fetched once for all of them."""
-        if self._among or not self._parts or visit.request.method != "GET":
+        if self._among or visit.request.method != "GET" or not self._parts:
             return False
-        return isinstance(self._course(visit)[1], Fill)
+        return isinstance(self.look(visit)[1], Fill)
+
+    def look(self, visit: Visit) -> tuple[Partly | None, Course]:
+        """What is held in parts, and what that means for this visit; it leaves no trace."""
+        return self._judged(visit, self._parts.look(visit.keyed.hash, Choice(visit.request, visit.rule)))
 
     def _course(self, visit: Visit) -> tuple[Partly | None, Course]:
-        partly = self._parts.find(visit.keyed.hash, Choice(visit.request, visit.rule))
+        return self._judged(visit, self._parts.find(visit.keyed.hash, Choice(visit.request, visit.rule)))
+
+    def _judged(self, visit: Visit, partly: Partly | None) -> tuple[Partly | None, Course]:
         if partly is None:
             return None, AsCame()
         return partly, judge_range(visit.request, partly.found, partly.extents, visit.rule, self._clock())
@@ -131,19 +138,20 @@ class Ranging:
             if (reply := self.held(visit, None, outcome.tier_seconds)) is not None:
                 return reply
             partly, course = self._course(visit)
-            errand = _errand(visit, AsCame() if turn == TURNS else course, partly, outcome)
-            name = "" if turn == TURNS or self._alone(visit) else _name(errand)
+            way = errand(visit, AsCame() if turn == TURNS else course, partly, outcome)
+            name = "" if turn == TURNS or self.lately(visit) is not None else _name(way)
             flight, leads = self._flights.join(name, _joinable) if name else (Flight[Brought](), True)
             go = self._lead if leads else self._share
-            reply = await go(errand, name, flight, outcome)
+            reply = await go(way, name, flight, outcome)
             if reply is not None:
                 return reply
         raise AssertionError("what is asked as the client did gets a reply")
 
-    def _alone(self, visit: Visit) -> bool:
-        """Whether sharing would lead nowhere."""
-        no_store = asked(visit.request, visit.rule).no_store
-        return no_store or self._uncacheable.get(visit.company) is not None
+    def lately(self, visit: Visit) -> Why | None:
+        """Why sharing would lead nowhere, as `Flying.lately`."""
+        if asked(visit.request, visit.rule).no_store:
+            return Why.REQUEST_NO_STORE
+        return self._uncacheable.get(visit.company)
 
     async def _lead(self, errand: Errand, name: str, flight: Flight[Brought], outcome: Outcome) -> Reply | None:
         """Ask the origin; None when what came does not fit what is held."""
@@ -267,7 +275,14 @@ class Ranging:
                     self._parts.end(partly.held)
 
 
-def _errand(visit: Visit, course: Course, partly: Partly | None, outcome: Outcome) -> Errand:
+def served(partly: Partly | None, course: Course, whole: Found | None) -> Serve | ServeStale | None:
+    """How parts answer that are held, asking nobody; None when they do not, or `whole` came later."""
+    if partly is None or (whole is not None and whole.entry.received_at >= partly.entry.received_at):
+        return None
+    return course if isinstance(course, Serve | ServeStale) else None
+
+
+def errand(visit: Visit, course: Course, partly: Partly | None, outcome: Outcome) -> Errand:
     """How to ask, and why as the outcome tells it."""
     match course:
         case Confirm(fetch):
@@ -291,7 +306,7 @@ def _errand(visit: Visit, course: Course, partly: Partly | None, outcome: Outcom
 def _name(errand: Errand) -> str:
     """What tells who asks the same; "" for who is not to be shared with."""
     fields, extra = errand.visit.request.fields, errand.extra
-    if isinstance(errand.course, AsCame) and any(name in fields for name in CLIENT_CONDITIONS):
+    if isinstance(errand.course, AsCame) and fields.has_any(CLIENT_CONDITIONS):
         return ""
     own = "" if isinstance(errand.course, Fill) else f"{fields.get('range')} {fields.get('if-range')}"
     return f"{errand.visit.company} {own} {extra!r}"

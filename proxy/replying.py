@@ -14,7 +14,7 @@ from proxy.policy.own_answers import own_answer
 from proxy.policy.presenting import Plan, dress, end_to_end, in_parts, plan, server_timing
 from proxy.policy.ranges import Pieces
 from proxy.reasons import Why
-from proxy.recording import Reader
+from proxy.recording_reader import Reader
 from proxy.rules import Rule
 from proxy.upstream.protocol import Answer, Link
 
@@ -24,6 +24,11 @@ class Fate:
     """Why an answer that was meant to be stored was not, known only when its body had ended."""
 
     why: Why | None = None
+
+    def tell(self, outcome: Outcome) -> None:
+        """Tell who had its answer, in time for the log; the head had to say what was meant to be."""
+        if self.why is not None:
+            outcome.stored, outcome.stored_why = False, self.why
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +91,7 @@ class Replying:
         if what.outside:
             return self._outside(request, rule, what, outcome)
         fields = self._dressed(what.fields, request, rule, outcome, age, what.status)
-        body: bytes | AsyncIterator[bytes] = b""
-        if not what.empty:
-            body = RecordedContent(reader, fate, outcome)
-            body = CutContent(body, what.start, what.end or 0) if what.status == 206 else body
+        body = b"" if what.empty else _recorded(reader, fate, outcome, what)
         return Reply(what.status, what.phrase, fields, body, outcome)
 
     def streamed(
@@ -178,9 +180,19 @@ async def _read(body: Body, pieces: Pieces) -> AsyncIterator[bytes]:
                 yield chunk
 
 
+def _recorded(reader: Reader, fate: Fate, outcome: Outcome, what: Plan) -> bytes | AsyncIterator[bytes]:
+    """The planned content of a recording. What has come whole is at hand, where its length is told: else a client would
+    learn from the framing how the origin's answer was cut into packets."""
+    whole = reader.whole() if what.end is not None else None
+    if whole is not None:
+        fate.tell(outcome)
+        return whole[what.start : what.end]
+    content = RecordedContent(reader, fate, outcome)
+    return CutContent(content, what.start, what.end or 0) if what.status == 206 else content
+
+
 class RecordedContent:
-    """A recording, read. When it turns out at the end that the answer was not stored, the outcome learns it in time for
-    the log; the head had to say what was meant to be."""
+    """A recording, read. What it turned out to be at the end, the outcome learns."""
 
     def __init__(self, reader: Reader, fate: Fate, outcome: Outcome) -> None:
         self._reader = reader
@@ -194,16 +206,12 @@ class RecordedContent:
         try:
             return await anext(self._reader)
         except StopAsyncIteration:
-            self._learn()
+            self._fate.tell(self._outcome)
             raise
 
     async def aclose(self) -> None:
-        self._learn()
+        self._fate.tell(self._outcome)
         self._reader.leave()
-
-    def _learn(self) -> None:
-        if self._fate.why is not None:
-            self._outcome.stored, self._outcome.stored_why = False, self._fate.why
 
 
 class CutContent:

@@ -101,13 +101,14 @@ class Log(Shared, Protocol):
 
 class Sharing:
     """The tier and the leases over a link, and the figures of both. `find` gives what other tiers hold under a key;
-    `tells`: changes of the link are written to the log."""
+    `changed` hears of the client's state and why; `tells`: changes of the link are written to the log."""
 
     def __init__(
         self, settings: Settings, link: Link, log: Log, tasks: Tasks, clock: Callable[[], float], *, tells: bool = True
     ) -> None:
         redis = settings.redis
         self.find: Find = _nothing
+        self.changed: Callable[[str, str], None] = lambda state, reason: None
         self._link = link
         self._log = log
         self._tasks = tasks
@@ -150,6 +151,13 @@ class Sharing:
         if self._waits:
             await self._link.server.looked(JOIN)
 
+    async def joined(self, seconds: float = JOIN) -> bool:
+        """Whether we are one with the other instances, soon."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._joined.wait()
+        return self._joined.is_set()
+
     async def close(self) -> None:
         """Give back what is held; the journal and the connections are closed after this."""
         if self._catching_up is not None:
@@ -161,6 +169,7 @@ class Sharing:
         await self._census.close()
 
     def _heard(self, state: State) -> None:
+        self.changed(state.value, self._link.server.reason)
         self.leases.stir()
         if state is State.READY:
             self._catch_up()
@@ -247,6 +256,7 @@ class Sharing:
             keyspace=seen.keyspace,
             errors=server.errors + self.store.poisoned + self.store.too_large,
             evictions=seen.evictions,
+            max_memory=seen.max_memory,
         )
 
     async def ping(self) -> float:

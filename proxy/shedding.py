@@ -12,11 +12,12 @@ from typing import Protocol
 from proxy.observe.counters import Counters
 from proxy.observe.figures import Pressure
 from proxy.observe.sizes import spoken
-from proxy.policy.pressure import Level, judge_pressure, judge_room
+from proxy.policy.pressure import CALMS, Level, judge_pressure, judge_room
 
 _log = logging.getLogger("cachegate")
 
 EVERY = 0.05  # seconds between two looks, some 20 us each
+CLOSER = EVERY / 5  # and above what is calm: a flood that is answered fast takes the last twentieth within one of them
 SLICE = 1 << 18  # bytes that leave the tier before others have their turn
 REST = 20  # looks under pressure between two tries to give back what requests have left
 
@@ -90,14 +91,14 @@ class Shedding:
             bound = spoken(self._limit)
             _log.error("memory.limit is too low: before the first request %s of %s are used", spoken(used), bound)
         while True:
-            await asyncio.sleep(EVERY)
-            await self.look()
+            await asyncio.sleep(EVERY if used <= self._limit * CALMS else CLOSER)
+            used = await self.look()
 
-    async def look(self) -> None:
-        """Judge once and obey."""
+    async def look(self) -> int:
+        """Judge once and obey; the bytes in use before."""
         used = self._resident()
         if used is None:
-            return
+            return 0
         before, self.level = self.level, judge_pressure(self.level, used, self._limit)
         if self.level is not before:
             self._changed(before, used)
@@ -108,6 +109,7 @@ class Shedding:
         self._looks = 0 if self.level is Level.CALM or near.near_bytes < held else self._looks + 1
         if self.level is not Level.CALM and self._looks % REST == 0:
             await asyncio.to_thread(self._give_back)
+        return used
 
     async def _resize(self, room: int) -> None:
         """Slice by slice down to `room`, or up to it at once."""

@@ -6,7 +6,7 @@ from proxy.entry import Body
 from proxy.errors import StoreError
 from proxy.policy.parts import Extents
 from proxy.policy.ranges import Part
-from proxy.recording import Reader
+from proxy.recording_reader import Reader
 
 
 class SplicedBody:

@@ -1,8 +1,11 @@
 """Background work that is owned: every task is kept, named, bounded in number and ended with its owner."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
+
+_log = logging.getLogger("cachegate")
 
 AGAIN = 0.1  # seconds after which a task that goes on is cancelled once more
 
@@ -28,6 +31,16 @@ async def unless(event: asyncio.Event, work: Coroutine[Any, Any, object]) -> Non
         await asyncio.gather(working, told, return_exceptions=True)
 
 
+async def repeat(name: str, work: Callable[[], Awaitable[object]], seconds: float) -> None:
+    """Do the work of this name every so many seconds, for ever: what it raises is logged and ends nothing."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await work()
+        except Exception:
+            _log.exception("%s failed", name)
+
+
 class Tasks:
     """Starts coroutines off the caller's path. What they raise goes to `on_error`, never to nobody."""
 
@@ -36,6 +49,7 @@ class Tasks:
         self._limit = limit
         self._running: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None  # to ask for it takes a system call
 
     def __len__(self) -> int:
         return len(self._running)
@@ -45,15 +59,22 @@ class Tasks:
         if self._closed or len(self._running) >= self._limit:
             work.close()
             return False
-        task = asyncio.get_running_loop().create_task(work, name=name or None)
-        self._running.add(task)
-        task.add_done_callback(self._ended)
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        self._running.add(loop.create_task(self._owned(work, name, loop), name=name or None))
         return True
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._on_error(task.get_name(), error)
+    async def _owned(self, work: Coroutine[Any, Any, None], name: str, loop: asyncio.AbstractEventLoop) -> None:
+        """To its end. A callback for that would be one more turn of the loop for each task."""
+        task = asyncio.current_task(loop)
+        assert task is not None
+        try:
+            await work
+        except Exception as error:
+            self._on_error(name, error)
+        finally:
+            self._running.discard(task)
 
     async def close(self, grace: float, at_once: asyncio.Event | None = None) -> None:
         """Let what runs end for `grace` seconds, or until `at_once` is set, then cancel it."""

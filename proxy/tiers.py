@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from weakref import WeakSet
 
@@ -17,6 +17,7 @@ from proxy.place import Place
 from proxy.recording import Recording
 from proxy.settings.model import Settings
 from proxy.store import Store
+from proxy.store.file_warm import Warm
 from proxy.store.guarded import Guarded, Health, Unpaced
 from proxy.store.memory import MemoryStore
 from proxy.store.parts import Beside, Parts, Room
@@ -32,29 +33,53 @@ SPOOL_SHARE = 2  # ... and half of what recordings may take on disk
 
 
 class Tiers:
-    """`memory` and `file` are None where they are off; `all` holds what there is, nearest first. `clock`: wall time."""
+    """`memory` and `file` are None where they are off; `all` holds what there is, nearest first. `clock`: wall time.
+    `changed` hears of each change of the state of a tier, and why."""
 
     def __init__(self, settings: Settings, place: Place, tasks: Tasks, clock: Callable[[], float]) -> None:
         self._settings = settings
         self._tasks = tasks
         self._journal = place.journal
         self._off = place.common.file_off
+        self.changed: Callable[[Tier, str, str], None] = lambda tier, state, reason: None
         self._pressed = False  # memory has little room for answers under way
         self._under_way: WeakSet[Recording] = WeakSet()
         self.memory = building.memory_store(settings, clock)
         self.file = place.file_store(settings, clock)
+        self._recording = self._recordings()
         self.all: dict[Tier, Store] = {}
         if self.memory is not None:
             self.all[Tier.MEMORY] = self.memory
         self.sharing = place.sharing(settings, tasks, clock)
         if self.sharing is not None:
             self.sharing.find = self.find
-            self.all[Tier.REDIS] = Guarded(self.sharing.tier, "redis", _untold, clock=time.monotonic, pace=Unpaced)
+            self.sharing.changed = lambda state, reason: self.changed(Tier.REDIS, state, reason)
+            self.all[Tier.REDIS] = Guarded(
+                self.sharing.tier,
+                "redis",
+                _untold,
+                clock=time.monotonic,
+                read_patience=None,  # a request has its budget for that (`redis.budget`)
+                pace=Unpaced,
+            )
+        warm: Warm | None = None
         far_store = self.file or building.own_store(settings)
         if far_store is not None:
-            self.all[Tier.FILE] = Guarded(far_store, "file", self._file_changed, clock=time.monotonic)
+            guarded = Guarded(far_store, "file", self._file_changed, clock=time.monotonic)
+            self.all[Tier.FILE] = guarded
+            if self.file is not None:
+                warm = self.file.warm(lambda: guarded.reads_well)
         far = [(tier, store) for tier, store in self.all.items() if tier is not Tier.MEMORY]
-        self.tiered = Tiered(self.memory, far, place.journal, clock=clock, spawn=self._promote, blind=place.blind)
+        self.tiered = Tiered(
+            self.memory,
+            far,
+            place.journal,
+            clock=clock,
+            spawn=self._promote,
+            blind=place.blind,
+            warm=warm,
+            again=self.sharing.store.again() if self.sharing is not None and self.memory is None else None,
+        )
         self.parts = self._parts(clock)
         self.shelf = Beside(self.tiered, self.parts)
 
@@ -87,6 +112,7 @@ class Tiers:
                 self.tiered.drop(Tier.FILE)
                 del self.all[Tier.FILE]
                 self.file = None
+                self._recording = self._recordings()
                 _log.error("the file tier is off: %s", error)
         if self.memory is not None:
             await self._warm(self.memory)
@@ -109,6 +135,17 @@ class Tiers:
         if self.sharing is not None and (keys := await self.sharing.hottest(limit)):
             return Tier.REDIS, keys
         return Tier.FILE, await self.file.newest(limit) if self.file is not None else ()
+
+    async def hottest(self, limit: int) -> Sequence[Entry]:
+        """What all instances are asked for most, as far as Redis holds it; the bodies are not to be read."""
+        keys = await self.sharing.hottest(limit) if self.sharing is not None else ()
+        found = []
+        for start in range(0, len(keys), AT_ONCE):
+            found += await asyncio.gather(*(self._held(Tier.REDIS, key) for key in keys[start : start + AT_ONCE]))
+        entries = [entry for entry in found if entry is not None]
+        for entry in entries:
+            entry.body.close()
+        return entries
 
     async def _bring(self, tier: Tier, key: str, memory: MemoryStore) -> None:
         entry = await self._held(tier, key)
@@ -133,6 +170,17 @@ class Tiers:
             return None
         return entry
 
+    def near_entries(self) -> list[Entry]:
+        """All that lie in memory now, those that are over too; nothing is counted."""
+        return [slot.entry for slot in self.memory.slots()] if self.memory is not None else []
+
+    async def heads(self) -> AsyncGenerator[Entry]:
+        """What lies on disk, without bodies, as far as it can be gone through without leaving a trace."""
+        store = self.all.get(Tier.FILE)
+        if isinstance(store, Guarded):
+            async for entry in store.heads():
+                yield entry
+
     async def close(self) -> None:
         self.parts.clear()
         await self.tiered.close()
@@ -141,10 +189,12 @@ class Tiers:
 
     def record(self) -> Recording:
         """An empty recording, that may spool beside the file tier."""
-        spool = building.spool_of(self.file) if self.file is not None else None
-        recording = building.recording(self._settings, spool, pressed=self._pressed)
+        recording = self._recording(self._pressed)
         self._under_way.add(recording)
         return recording
+
+    def _recordings(self) -> Callable[[bool], Recording]:
+        return building.recordings(self._settings, building.spool_of(self.file) if self.file is not None else None)
 
     # -- as memory allows ------------------------------------------------------------------------------------------
 
@@ -204,6 +254,7 @@ class Tiers:
 
     def _file_changed(self, health: Health, reason: str) -> None:
         self._off = reason
+        self.changed(Tier.FILE, health.value, reason)
         if health is Health.READY:
             _log.info("the file tier works again")
         else:

@@ -17,22 +17,26 @@ from aiohttp import web
 
 from proxy import building
 from proxy.errors import ConfigError, StoreError
+from proxy.eventloop import run
 from proxy.gateway import Gateway
 from proxy.invalidation.local import LocalLog
 from proxy.invalidation.parent_log import ParentLog
 from proxy.invalidation.ring import Ring, shared_memory
 from proxy.limits.near import NOTE, duties, swept
 from proxy.limits.table import Table
+from proxy.noting import tell_purge
 from proxy.observe.counters import Counters
+from proxy.observe.events import Events
 from proxy.observe.figures import Figures, TierFigures
 from proxy.observe.logs import LineWriter, setup
 from proxy.obstacles import refuse_own_address
 from proxy.outcome import Tier
 from proxy.place import Common
+from proxy.remembering import WINDOW, Remembering
 from proxy.server.admin.token import AdminToken
 from proxy.server.bus import Ears
 from proxy.server.desk import Desk
-from proxy.server.gate import Gate
+from proxy.server.gate import Gate, application
 from proxy.server.lifecycle import Drain, Port, Signals, reloads, watch
 from proxy.server.lifecycle import serve as serve_ports
 from proxy.server.listening import bind, check_parser, raise_nofile, urls
@@ -45,8 +49,10 @@ from proxy.settings.load import Loaded
 from proxy.settings.model import Settings
 from proxy.sharing import Link, tell_link
 from proxy.store.file_keeper import Keeper
-from proxy.tasks import end
+from proxy.tasks import end, repeat
 from proxy.upstream.fellows import OVER, TURN, Turns
+from proxy.warming_jobs import NOTE as JOB
+from proxy.warming_jobs import Board
 
 _log = logging.getLogger("cachegate")
 
@@ -58,7 +64,16 @@ def create_app(settings: Settings | Mapping[str, Any] | str | Path) -> web.Appli
 
     It can be run by `aiohttp.web.run_app` or put into another application by `add_subapp`.
     """
-    return Gateway(settings_from(settings)).app()
+    gateway = Gateway(settings_from(settings))
+    app = application(gateway.front, building.door_limits(gateway.settings, gateway.settings.limits.connections))
+
+    async def whole_life(_: web.Application) -> AsyncIterator[None]:
+        await gateway.start()
+        yield
+        await gateway.close()
+
+    app.cleanup_ctx.append(whole_life)
+    return app
 
 
 async def serve(loaded: Loaded, *, reload: Callable[[], Loaded], allow_python_parser: bool = False) -> int:
@@ -109,14 +124,16 @@ async def _parent(
             _log.error("the file tier is off: %s", error)
             common, keeper = replace(common, file_off=str(error)), None
     memory = shared_memory()
-    shares = Shares(spread(public, size), spread(admin, size), memory)
+    shares = Shares(spread(public, size), spread(admin, size), memory, settings.listen.loop)
     try:
-        async with _journal(settings, log, memory) as kept:
+        async with _journal(settings, log, memory) as (kept, link):
 
             async def take(silent: Collection[int]) -> tuple[Counters, Figures]:
                 return desk.counted(silent), _kept(keeper, settings)
 
-            held = _Held(building.table(settings, time.monotonic), keeper)
+            minutes = building.minutes(settings, link)
+            history = Remembering(lambda: desk.counted(range(size)), minutes, time.time)
+            held = _Held(building.table(settings, time.monotonic), keeper, history, settings.admin.receipts)
             desk = Desk(
                 size,
                 "proxy.wiring:work",
@@ -128,30 +145,40 @@ async def _parent(
                 says={"take": take},
                 does=held.does,
                 hears=held.hears,
-                on_death=lambda worker: held.turns.died(worker.number),
+                on_death=lambda worker: held.died(worker.number),
             )
+            news = Events(time.time, desk.workers.tell, worker=None)
+            log.on_read = lambda number, purge: tell_purge(news, purge)
             return await _supervise(desk, loaded, signals, held, partial(_announce, settings, public, common.token))
     finally:
         shares.close()
 
 
 class _Held:
-    """What the parent holds for all workers beside the journal: the counts of limited rules, whose turn it is, and what
-    the file tier has. `keeper` is None where that is off."""
+    """What the parent holds for all workers beside the journal: the counts of limited rules, whose turn it is, which
+    jobs there are (told of for so many `seconds` after their end), what the file tier has, and the history. `keeper` is
+    None where that is off."""
 
-    def __init__(self, limits: Table, keeper: Keeper | None) -> None:
+    def __init__(self, limits: Table, keeper: Keeper | None, history: Remembering, seconds: float) -> None:
         self.limits = limits
+        self.history = history
         self.turns = Turns(time.monotonic)
+        self.jobs = Board(time.monotonic, seconds)
         self.keeper = keeper
+
+    def died(self, worker: int) -> None:
+        """Nothing is this worker's any more."""
+        self.turns.died(worker)
+        self.jobs.died(worker)
 
     @property
     def does(self) -> Mapping[str, Callable[..., Awaitable[object]]]:
-        return {**duties(self.limits), TURN: self.turns.take}
+        return {**duties(self.limits), **self.jobs.duties, TURN: self.turns.take, WINDOW: self.history.window}
 
     @property
     def hears(self) -> Ears:
         files = self.keeper.take if self.keeper is not None else lambda changes: None
-        return {"files": files, NOTE: self.limits.note, OVER: self.turns.over}
+        return {"files": files, NOTE: self.limits.note, OVER: self.turns.over, JOB: self.jobs.note}
 
     @property
     def sweeps(self) -> Sequence[Sweep]:
@@ -159,7 +186,7 @@ class _Held:
 
 
 @asynccontextmanager
-async def _journal(settings: Settings, log: LocalLog, memory: int) -> AsyncIterator[ParentLog]:
+async def _journal(settings: Settings, log: LocalLog, memory: int) -> AsyncIterator[tuple[ParentLog, Link | None]]:
     """The journal of all workers, shared with other instances where there is a Redis; closed with the block."""
     link = Link(settings, tells=False) if settings.redis.enabled else None
     shared = building.shared_log(settings, log, link) if link is not None else None
@@ -169,7 +196,7 @@ async def _journal(settings: Settings, log: LocalLog, memory: int) -> AsyncItera
         link.server.start()
         kept.start()
     try:
-        yield kept
+        yield kept, link
     finally:
         await kept.close()
         if link is not None:
@@ -179,16 +206,17 @@ async def _journal(settings: Settings, log: LocalLog, memory: int) -> AsyncItera
 async def _supervise(desk: Desk, loaded: Loaded, signals: Signals, held: _Held, announce: Callable[[], None]) -> int:
     """Run the workers, and what the parent does beside, until SIGTERM; the exit code."""
     settings = loaded.settings
-    background = [reloads(signals, desk.reload)]
+    background = [reloads(signals, desk.reload), held.history.run()]
     if loaded.file is not None:
         background.append(watch(loaded.file, signals))
-    background += [_sweep_for_ever(sweep, settings.cache.cleanup_interval) for sweep in held.sweeps]
+    background += [repeat("a sweep", sweep, settings.cache.cleanup_interval) for sweep in held.sweeps]
     tasks = [asyncio.create_task(each) for each in background]
     try:
         drain = Drain(settings.listen.drain_delay, settings.listen.drain)
         return await desk.workers.run(signals, drain, announce)
     finally:
         await end(tasks)
+        await held.history.close()
         if held.keeper is not None:
             await held.keeper.close()
 
@@ -201,18 +229,9 @@ def _kept(keeper: Keeper | None, settings: Settings) -> Figures:
     return Figures({Tier.FILE: now}, tuple(keeper.names()), workers=0)
 
 
-async def _sweep_for_ever(sweep: Sweep, interval: float) -> None:
-    while True:
-        await asyncio.sleep(interval)
-        try:
-            await sweep()
-        except Exception:
-            _log.exception("a sweep failed")
-
-
 def work(seat: Seat) -> int:
     """One of several workers, in its own process."""
-    return asyncio.run(_work(seat))
+    return run(_work(seat), seat.loop)
 
 
 async def _work(seat: Seat) -> int:
@@ -260,7 +279,7 @@ async def _run(
     member: Member | None = None,
 ) -> int:
     settings = gateway.settings
-    limits = building.door_limits(settings, raise_nofile())
+    limits = building.door_limits(settings, raise_nofile(building.open_files(settings)))
     tls = building.server_tls(settings)
     if tls is not None:
         gateway.configuration.renew = tls.reload

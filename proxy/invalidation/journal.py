@@ -28,6 +28,7 @@ from proxy.invalidation.records import SOME_HOST, Kind, PathPattern, Purge, anyw
 
 DEAD = -math.inf
 SOFTS = 16
+IDS = 2000  # purges whose ids are told, twice as many as receipts are kept
 BUCKETS = 1 << 20  # 8 MiB, taken only once an exact name falls off
 _KINDS = {kind[0]: kind for kind in Kind}
 
@@ -61,13 +62,25 @@ class Marks(NamedTuple):
         return next((at for seq, at in self.softs if seen < seq < until), None)
 
 
+class Ender(NamedTuple):
+    """The purge that ended an entry: what it named, and the number of its record. `at`: the wall time at which a soft
+    one ended its lifetime, DEAD of a hard one. `kind` is None where what is needed to know is forgotten; `id` is the
+    purge's own, as in its receipt, "" where it is not among the last IDS any more."""
+
+    kind: Kind | None
+    name: str
+    number: int
+    at: float
+    id: str = ""
+
+
 class Journal:
     """What was purged when. `ended` is the one question; everything else feeds it."""
 
     def __init__(self, epoch: int, records: int = 100_000, *, head: int = 0, floor: int = 0) -> None:
         self.epoch = epoch
         self.records = records
-        self._head = head
+        self.head = head  # the number of the last record; compared on every hit, changed here alone
         self._floor = floor
         self._all = Marks()
         self._names: dict[str, Marks] = {}  # each table: the last purged at the end
@@ -75,11 +88,7 @@ class Journal:
         self._exact: dict[str, Marks] = {}
         self._forgotten = 0  # the last exact name that fell off
         self._buckets: array[int] | None = None
-
-    @property
-    def head(self) -> int:
-        """The number of the last record."""
-        return self._head
+        self._ids: dict[int, str] = {}  # of the last records, for those who want to know
 
     @property
     def floor(self) -> int:
@@ -88,7 +97,7 @@ class Journal:
 
     def position(self) -> Position:
         """What an entry whose fetch begins now has to carry."""
-        return Position(self.epoch, 0, self._head)
+        return Position(self.epoch, 0, self.head)
 
     def ended(self, entry: Entry, checked: int = 0) -> float | None:
         """None: no later purge matches. DEAD: a hard one does, or what is needed to know is forgotten. Else the wall
@@ -100,7 +109,21 @@ class Journal:
         if position.epoch != self.epoch:
             return DEAD
         seen = max(position.local, checked)
-        return None if seen == self._head else self._first(entry, seen, self._head + 1)
+        return None if seen == self.head else self._first(entry, seen, self.head + 1)
+
+    def ender(self, entry: Entry) -> Ender | None:
+        """Which purge made `ended` say what it says, for those who want to know; None when none did."""
+        end = self.ended(entry)
+        if end is None:
+            return None
+        seen = entry.position.local
+        if entry.position.epoch == self.epoch:
+            for place, marks in self._marks(entry, seen):
+                if marks.ended(seen, self.head + 1) == end:
+                    softs = (seq for seq, at in marks.softs if seq > seen)
+                    number = (marks.prior if marks.prior > seen else marks.hard) if end == DEAD else next(softs)
+                    return Ender(_KINDS[place[0]], place[1:], number, end, self._ids.get(number, ""))
+        return Ender(None, "", 0, end)
 
     def alive_before(self, entry: Entry, seq: int) -> bool:
         """Whether record `seq`, one of the latest, came after the entry's fetch, with no hard one between."""
@@ -108,10 +131,10 @@ class Journal:
         return position.epoch == self.epoch and position.local < seq and self._first(entry, position.local, seq) != DEAD
 
     def _first(self, entry: Entry, seen: int, until: int) -> float | None:
-        if not self._floor <= seen <= self._head or self._fell_off(entry, seen):
+        if not self._floor <= seen <= self.head or self._fell_off(entry, seen):
             return DEAD
         first = math.inf
-        for marks in self._marks(entry, seen):
+        for _, marks in self._marks(entry, seen):
             end = marks.ended(seen, until)
             if end == DEAD:
                 return DEAD
@@ -119,19 +142,20 @@ class Journal:
                 first = min(first, end)
         return None if first == math.inf else first
 
-    def _marks(self, entry: Entry, seen: int) -> Iterator[Marks]:
-        yield self._all
+    def _marks(self, entry: Entry, seen: int) -> Iterator[tuple[str, Marks]]:
+        """Of all that may name the entry; each name behind the first letter of its kind."""
+        yield "a", self._all
         for table, names in ((self._exact, _exact_names(entry)), (self._names, _other_names(entry))):
             if table:
                 for name in names:
                     if (marks := table.get(name)) is not None:
-                        yield marks
+                        yield name, marks
         parts = entry.parts
-        for marks, pattern in reversed(self._patterns.values()):
+        for name, (marks, pattern) in reversed(self._patterns.items()):
             if marks.last <= seen:
                 break
             if pattern.match(parts.host, parts.path):
-                yield marks
+                yield f"p{name}", marks
 
     def _fell_off(self, entry: Entry, seen: int) -> bool:
         buckets = self._buckets
@@ -141,12 +165,14 @@ class Journal:
 
     def append(self, purge: Purge) -> int:
         """Apply the next record; its number is the new head."""
-        self.apply(self._head + 1, purge)
-        return self._head
+        self.apply(self.head + 1, purge)
+        return self.head
 
     def apply(self, seq: int, purge: Purge) -> None:
         """Apply a record under a number that was given elsewhere; never below that of the one before."""
-        self._head = max(self._head, seq)
+        self.head = max(self.head, seq)
+        if purge.id:
+            self._ids[seq] = purge.id
         match purge.kind:
             case Kind.ALL:
                 self._all = self._all.plus(seq, purge)
@@ -166,10 +192,12 @@ class Journal:
 
     def advance(self, head: int) -> None:
         """Leave out the numbers up to `head`."""
-        self._head = max(self._head, head)
+        self.head = max(self.head, head)
 
     def _shed(self) -> None:
         """Let the oldest fall off, a sixteenth at a time where there are many: finding the oldest is a walk."""
+        if len(self._ids) > IDS:
+            del self._ids[next(iter(self._ids))]
         spare = self.records // 16
         excess = len(self._exact) - 2 * self.records  # a url of one host takes two places
         if excess > spare:
@@ -192,7 +220,7 @@ class Journal:
 
     def copy(self) -> "Journal":
         """The same tables at this moment (some milliseconds when they are full), to be written down elsewhere."""
-        other = Journal(self.epoch, self.records, head=self._head, floor=max(self._floor, self._forgotten))
+        other = Journal(self.epoch, self.records, head=self.head, floor=max(self._floor, self._forgotten))
         other._all = self._all
         other._names, other._patterns, other._exact = self._names.copy(), self._patterns.copy(), self._exact.copy()
         return other

@@ -21,6 +21,7 @@ from proxy.invalidation.records import Appended, Kind, Matcher, Purge, Spread, u
 
 COUNT_LIMIT = 0.050  # seconds of counting
 SLICE = 0.005  # of it, after which other work gets its turn
+BATCH = 64  # entries counted between two looks at the clock: however busy the machine is, few are counted exactly
 DROP_LIMIT = 1.0  # seconds that a receipt waits for deletes
 KEEP_LIMIT = 1.0  # seconds that a receipt waits for the disk; then it says that the purge is not known to outlive us
 WAIT_LIMIT = 0.25  # seconds that the answer to an unsafe request waits for it
@@ -55,6 +56,7 @@ class Receipt:
             "matched": {"memory": self.matched},
             "exact": self.exact,
             "instances": dict(self.instances),
+            "complete": self.complete,
             "at": at,
             "durable": self.durable,
         }
@@ -226,22 +228,23 @@ class Purger:
 
     async def count(self, counting: Counting) -> Count:
         """What a purge hits in this worker's memory, for at most COUNT_LIMIT seconds."""
-        purge, number = counting
+        purge, record = counting
         journal, fits = self._log.journal, Matcher(purge)
 
         def alive(entry: Entry) -> bool:
-            return journal.ended(entry) != DEAD if number is None else journal.alive_before(entry, number)
+            return journal.ended(entry) != DEAD if record is None else journal.alive_before(entry, record)
 
         matched = 0
         sample: list[str] = []
         began = turn = self._ticks()
-        for entry in self._scan_memory():
-            now = self._ticks()
-            if now - began >= COUNT_LIMIT:
-                return Count(matched, False, tuple(sample))
-            if now - turn >= SLICE:
-                await asyncio.sleep(0)
-                turn = self._ticks()
+        for number, entry in enumerate(self._scan_memory(), 1):
+            if number % BATCH == 0:
+                now = self._ticks()
+                if now - began >= COUNT_LIMIT:
+                    return Count(matched, False, tuple(sample))
+                if now - turn >= SLICE:
+                    await asyncio.sleep(0)
+                    turn = self._ticks()
             if fits(entry) and alive(entry):
                 matched += 1
                 if len(sample) < SAMPLE:

@@ -276,7 +276,7 @@ class WorkerLog:
 
     def _distrust(self, number: int) -> None:
         """What was told up to there cannot be known here: all that was fetched before is dead."""
-        self._kept.journal.apply(number, Purge(str(number), Kind.ALL, (), False, 0.0, ""))
+        self._kept.journal.apply(number, Purge("", Kind.ALL, (), False, 0.0, ""))
         if self._shares:
             self._lost, self._cut = True, OVERTAKEN
             self._overtaken.set()

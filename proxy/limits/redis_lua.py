@@ -109,4 +109,7 @@ class RedisWindows:
         script = self._log if limit <= EXACT else self._buckets
         # To the client that is no write: over the limit, nothing is written, and nothing is proven of writes.
         said = await self._server.script(script, [name], limit, window, take, write=False)
-        return Standing(said[0] == 1, int(said[1]), int(said[2]))
+        try:
+            return Standing(said[0] == 1, int(said[1]), int(said[2]))
+        except (IndexError, TypeError, ValueError):
+            raise Away("it answered a rate limit with something else") from None
