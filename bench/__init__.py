@@ -1,0 +1,1 @@
+"""How fast the gateway is beside nginx and Varnish: `make bench`, docs/performance.md."""

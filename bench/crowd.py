@@ -1,0 +1,375 @@
+"""A crowd of instances on one real Redis: `python -m bench.crowd` (`make crowd`).
+
+Each has what an instance has towards the others: a client of its own, a journal linked to the stream, leases and the
+Redis tier, with the program's own constants. What is left out is HTTP. All are in this one process, on one core: counts
+are what they would be on as many machines, times are upper bounds. The figures go to `bench/results/crowd.json`, and
+into docs/scaling.md, which quotes them.
+"""
+
+import argparse
+import asyncio
+import json
+import math
+import secrets
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from redis.asyncio import Redis
+
+from bench.machine import commit, machine, versions
+from bench.programs import cores
+from bench.redis import redis
+from bench.results import PLACE, quoted
+from proxy.entry import BytesBody, Entry, KeyParts, Scope
+from proxy.invalidation.local import LocalLog
+from proxy.invalidation.records import Kind, Purge
+from proxy.invalidation.shared import SharedLog
+from proxy.message import Fields
+from proxy.redis.address import Address
+from proxy.redis.dial import Patience
+from proxy.redis.keys import Names
+from proxy.redis.lease import Elsewhere, Held, Leases
+from proxy.redis.server import Server
+from proxy.settings import Settings
+from proxy.store.redis import RedisStore
+
+PATIENCE = 60.0  # seconds that any one step may take
+FETCH = 0.1  # seconds that the origin takes
+LATEST, SOURCE = PLACE / "crowd.json", "bench/results/crowd.json"
+PAGE = Path(__file__).parent.parent / "docs" / "scaling.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What Redis did meanwhile: calls, seconds of CPU, bytes on the wire in and out."""
+
+    calls: int
+    cpu: float
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What came of a run. Times are seconds, one of each purge or key; `memory` is bytes of Redis."""
+
+    instances: int
+    connections: int
+    memory: int
+    idle_seconds: float
+    idle: Spent
+    keys: int
+    fetches: int
+    taken: list[float]
+    coalescing: Spent
+    purges: int
+    applied: list[float]
+    purging: Spent
+    storm: int
+    storm_seconds: float
+    joined_seconds: float
+
+
+class Member:
+    """One instance, as Redis sees it."""
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        patience = Patience(5.0, 5.0, settings.redis.pool)  # one core for all of them: what waits for it is not Redis
+        names = Names(settings.redis.key_prefix)
+        self.server = Server(Address.parse(url), patience, lambda state, reason: None)
+        self.log = LocalLog(None, shares=True)
+        self.log.open()
+        self.shared = SharedLog(self.log, self.server, names, records=settings.journal.records)
+        flight = settings.flight
+        self.leases = Leases(
+            self.server, names, instance=self.shared.instance, seconds=flight.lease, uncacheable=flight.uncacheable
+        )
+        self.store = RedisStore(
+            self.server,
+            names,
+            self.shared,
+            max_object=settings.redis.max_object,
+            compression=settings.redis.compression,
+            scan_count=settings.redis.scan_count,
+            variants=settings.limits.variants,
+            clock=time.time,
+        )
+
+    def start(self) -> None:
+        self.server.start()
+        self.shared.start()
+        self.leases.start()
+
+    async def close(self) -> None:
+        await self.leases.close()
+        await self.shared.close()
+        await self.server.close()
+
+    async def wants(self, parts: KeyParts, origin: list[str]) -> None:
+        """As a request on a miss: look, fetch if nobody does, else wait and look again."""
+        key = parts.digest()
+        while await self.store.get(key, lambda found: "") is None:
+            match await self.leases.take(key):
+                case Held() as held:
+                    origin.append(parts.path)
+                    await asyncio.sleep(FETCH)
+                    await self.store.put(answer(parts, self.shared, held.fence))
+                    await held.release()
+                    return
+                case Elsewhere() as elsewhere:
+                    await elsewhere.over(PATIENCE)
+                case other:
+                    raise RuntimeError(f"Redis cannot say who fetches: {other}")
+
+
+def answer(parts: KeyParts, shared: SharedLog, fence: int) -> Entry:
+    """A kilobyte that lives for an hour, fetched now."""
+    now = time.time()
+    return Entry(
+        hash=parts.digest(),
+        parts=parts,
+        status=200,
+        phrase="OK",
+        fields=Fields(),
+        requested_at=now,
+        received_at=now,
+        keep_until=now + 3600,
+        body=BytesBody(secrets.token_bytes(1024)),
+        position=shared.position(),
+        fence=fence,
+    )
+
+
+# -- the run -----------------------------------------------------------------------------------------------------------
+
+
+async def measure(url: str, instances: int, *, seconds: float, keys: int, purges: int, storm: int) -> Told:
+    """Everything, one after the other. RuntimeError where something does not come to its end."""
+    async with crowd(url, instances) as members, asking(url) as ask:
+        await linked(members)
+        facts = await ask("INFO")
+        before = await spent(ask)
+        await asyncio.sleep(seconds)  # nobody asks for anything: what it costs to be there
+        idle = since(before, await spent(ask))
+        fetches, taken, coalescing = await coalesced(members, ask, keys)
+        applied, purging = await purged(members, ask, purges)
+        storm_seconds = await stormed(members, storm)
+        began = time.monotonic()
+        async with crowd(url, 1) as late:
+            await linked([*members, *late])
+            joined_seconds = time.monotonic() - began
+        return Told(
+            instances=instances,
+            connections=int(facts["connected_clients"]) - 1,
+            memory=int(facts["used_memory"]),
+            idle_seconds=seconds,
+            idle=idle,
+            keys=keys,
+            fetches=fetches,
+            taken=taken,
+            coalescing=coalescing,
+            purges=purges,
+            applied=applied,
+            purging=purging,
+            storm=storm,
+            storm_seconds=storm_seconds,
+            joined_seconds=joined_seconds,
+        )
+
+
+@asynccontextmanager
+async def crowd(url: str, instances: int) -> AsyncIterator[list[Member]]:
+    settings = Settings()
+    async with AsyncExitStack() as stack:
+        members = [Member(url, settings) for _ in range(instances)]
+        for member in members:
+            stack.push_async_callback(member.close)
+            member.start()
+        yield members
+
+
+async def coalesced(members: list[Member], ask: Any, keys: int) -> tuple[int, list[float], Spent]:
+    """All want the same missing thing at once, so many times: fetches, seconds until the last has it."""
+    origin: list[str] = []
+    taken: list[float] = []
+    before = await spent(ask)
+    for number in range(keys):
+        parts = KeyParts(Scope("origin", "", "http", "GET", "a.example"), f"/{number}", None)
+        began = time.monotonic()
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.gather(*(member.wants(parts, origin) for member in members))
+        taken.append(time.monotonic() - began)
+    return len(origin), taken, since(before, await spent(ask))
+
+
+async def purged(members: list[Member], ask: Any, purges: int) -> tuple[list[float], Spent]:
+    """One purge after the other, each by another instance: seconds until all have applied it, by its receipt."""
+    applied: list[float] = []
+    before = await spent(ask)
+    for number in range(purges):
+        member = members[number % len(members)]
+        purge = made(member, f"tag-{number}")
+        began = time.monotonic()
+        await member.shared.append(purge)
+        spread = await member.shared.spread(purge.id, PATIENCE)
+        applied.append(time.monotonic() - began)
+        if not spread.complete or len(spread.instances) < len(members):
+            raise RuntimeError(f"only {len(spread.instances)} of {len(members)} have applied purge {number}")
+    return applied, since(before, await spent(ask))
+
+
+async def stormed(members: list[Member], purges: int) -> float:
+    """So many purges at once, by all of them: seconds until all are at the same record."""
+    began = time.monotonic()
+    await asyncio.gather(
+        *(
+            members[number % len(members)].shared.append(made(members[number % len(members)], f"storm-{number}"))
+            for number in range(purges)
+        )
+    )
+    await linked(members)
+    return time.monotonic() - began
+
+
+def made(member: Member, tag: str) -> Purge:
+    return Purge(secrets.token_hex(8), Kind.TAG, (tag,), False, time.time(), member.shared.instance)
+
+
+async def linked(members: list[Member]) -> None:
+    """Wait until all are linked, at the same record, have told all, and know of each other."""
+    names = {member.shared.instance for member in members}
+
+    def well() -> bool:
+        stamps = {member.shared.stamp() for member in members}
+        return (
+            len(stamps) == 1
+            and None not in stamps
+            and not any(member.shared.unsent for member in members)
+            and all(names <= member.shared.told("").instances.keys() for member in members)
+        )
+
+    await until(well)
+
+
+async def until(holds: Any) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not holds():  # noqa: ASYNC110 - what is waited for gives no sign
+            await asyncio.sleep(0.005)
+
+
+# -- what Redis says ---------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def asking(url: str) -> AsyncIterator[Any]:
+    """A client beside those of the crowd."""
+    client = Redis.from_url(url)
+    try:
+        yield client.execute_command
+    finally:
+        await client.aclose()
+
+
+async def spent(ask: Any) -> Spent:
+    stats, cpu = await ask("INFO", "stats"), await ask("INFO", "cpu")
+    wire = int(stats["total_net_input_bytes"]) + int(stats["total_net_output_bytes"])
+    used = float(cpu["used_cpu_user"]) + float(cpu["used_cpu_sys"])
+    return Spent(int(stats["total_commands_processed"]), used, wire)
+
+
+def since(before: Spent, after: Spent) -> Spent:
+    return Spent(after.calls - before.calls - 2, after.cpu - before.cpu, after.bytes - before.bytes)
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+
+def table(runs: list[Mapping[str, Any]], machine: Mapping[str, Any]) -> str:
+    """What docs/scaling.md quotes: a column for each run."""
+    lines = [
+        "| | " + " | ".join(f"{run['instances']} instances" for run in runs) + " |",
+        "|---|" + "---|" * len(runs),
+    ]
+    for name, cell in _rows():
+        lines.append(f"| {name} | " + " | ".join(cell(run) for run in runs) + " |")
+    where = f"{machine['when']}, commit {machine['commit']}, {machine['cpu']}, Redis {machine['redis']}."
+    return "\n".join([*lines, "", where, ""])
+
+
+def _rows() -> Iterator[tuple[str, Any]]:
+    def each(spent: Mapping[str, Any], over: float, of: str) -> float:
+        return float(spent[of]) / over
+
+    yield "connections to Redis", lambda run: f"{run['connections']:,}"
+    yield "memory of Redis before anything is stored", lambda run: f"{run['memory'] / 1e6:.1f} MB"
+    yield "at rest: calls a second", lambda run: f"{each(run['idle'], run['idle_seconds'], 'calls'):,.0f}"
+    yield "at rest: CPU of Redis", lambda run: f"{100 * each(run['idle'], run['idle_seconds'], 'cpu'):.1f} %"
+    yield "at rest: on the wire", lambda run: f"{each(run['idle'], run['idle_seconds'], 'bytes') / 1e3:,.0f} KB/s"
+    yield "all want one missing key: fetches for each key", lambda run: f"{run['fetches'] / run['keys']:g}"
+    yield (
+        f"until the last of them has it (the origin takes {FETCH:g} s)",
+        lambda run: f"{statistics.median(run['taken']):.2f} s",
+    )
+    yield (
+        "calls of Redis for it, each instance",
+        lambda run: f"{each(run['coalescing'], run['keys'] * run['instances'], 'calls'):.1f}",
+    )
+    yield "a purge until all have applied it, median", lambda run: f"{1000 * statistics.median(run['applied']):.0f} ms"
+    yield "the slowest of a hundred", lambda run: f"{1000 * quantile(run['applied'], 0.99):.0f} ms"
+    yield (
+        "calls of Redis for a purge, each instance",
+        lambda run: f"{each(run['purging'], run['purges'] * run['instances'], 'calls'):.1f}",
+    )
+    yield (
+        "a storm of purges at once, until all have applied all",
+        lambda run: f"{run['storm']:,}: {run['storm_seconds']:.1f} s",
+    )
+    yield (
+        "one more joins: until it has read all purges, and all know of it",
+        lambda run: f"{run['joined_seconds']:.2f} s",
+    )
+
+
+def quantile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, math.ceil(share * len(values)) - 1)]
+
+
+async def _runs(sizes: list[int], seconds: float) -> list[Mapping[str, Any]]:
+    runs: list[Mapping[str, Any]] = []
+    for size in sizes:
+        with TemporaryDirectory() as place, redis(Path(place) / "redis", cores()) as server:
+            told = await measure(
+                f"redis://127.0.0.1:{server.port}", size, seconds=seconds, keys=20, purges=100, storm=1000
+            )
+            runs.append(asdict(told))
+            print(f"{size} instances: done", file=sys.stderr)
+    return runs
+
+
+def main() -> None:
+    said = argparse.ArgumentParser(prog="python -m bench.crowd", description="a crowd of instances on one Redis")
+    said.add_argument("--instances", type=int, action="append", help="how many; may be given again (1, 10 and 100)")
+    said.add_argument("--seconds", type=float, default=10.0, help="to look at what it costs to be there")
+    given = said.parse_args()
+    runs = asyncio.run(_runs(given.instances or [1, 10, 100], given.seconds))
+    where = {
+        "when": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "commit": commit(),
+        "cpu": f"one core of an {machine().cpu}",
+        "redis": versions()["Redis"],
+    }
+    print(table(runs, where))
+    if given.instances is None:
+        LATEST.write_text(json.dumps({"machine": where, "runs": runs}, indent=1) + "\n")
+        PAGE.write_text(quoted(PAGE.read_text(), table(runs, where), SOURCE))
+
+
+if __name__ == "__main__":
+    main()
