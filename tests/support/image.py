@@ -1,0 +1,60 @@
+"""The image's recipe, and a container without a daemon: a file system of its own that nobody can write to, processes
+of its own, no rights, as Docker and Kubernetes lock it down.
+
+async with launched(place, *locked_down(root, cache, "cachegate", "serve"), env=container_environment()) as gateway:
+    (first,) = children(gateway.pid)       # in there, the first process
+    execute(first, "cachegate", "health", env=container_environment())
+"""
+
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.support.process import REPOSITORY
+
+DOCKERFILE = (REPOSITORY / "Dockerfile").read_text().replace("\\\n", " ")
+FINAL = DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :]
+SPACES = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
+
+# What a runtime does before it starts the program; $1 is the image's root, $2 the directory of the volume.
+_LOCKED = """
+set -e
+root=$1 cache=$2; shift 2
+mount --bind "$root" "$root"
+mount --rbind /dev "$root/dev"
+mount -t proc proc "$root/proc"
+mount -t tmpfs tmpfs "$root/tmp"
+mount --bind "$cache" "$root/var/cache/cachegate"
+mount -o remount,bind,ro "$root"
+cd /
+exec chroot "$root" sh -c 'cd /app && exec setpriv --reuid 10001 --regid 10001 --clear-groups --no-new-privs \
+    --bounding-set=-all --inh-caps=-all "$@"' sh "$@"
+"""
+
+
+def instructions(name: str, recipe: str = DOCKERFILE) -> list[str]:
+    return re.findall(rf"^{name} (.*)$", recipe, re.MULTILINE)
+
+
+def locked_down(root: Path, cache: Path, *command: str) -> list[str]:
+    """What runs the command in the image whose files lie under `root`, with `cache` as its volume; root's to run."""
+    return [*SPACES, "sh", "-c", _LOCKED, "sh", str(root), str(cache), *command]
+
+
+def execute(pid: int, *words: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a command in the container of this process, as `docker exec` does."""
+    command = ("nsenter", "--target", str(pid), "--mount", "--pid", "--root", "--wd", *words)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+def image_environment() -> dict[str, str]:
+    """What the image itself sets, but for paths."""
+    pairs = [word.split("=", 1) for line in instructions("ENV", FINAL) for word in line.split()]
+    return {name: value for name, value in pairs if name not in ("PATH", "PYTHONUNBUFFERED")}
+
+
+def container_environment(**more: str) -> dict[str, str]:
+    """That of a process in a container of the image, which was given `more`."""
+    path = "/opt/cachegate/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return {**image_environment(), "PATH": path, "PYTHONUNBUFFERED": "1", **more}
