@@ -14,6 +14,7 @@ SECTIONS: list[tuple[str, str, int]] = [
     ("memory", "max_bytes", 1001),
     ("memory", "limit", 1003),
     ("limits", "connections", 7),
+    ("observe", "samples", 100),
     ("redis", "pool", 5),
     ("upstream", "max_connections", 9),
     ("upstream", "max_in_flight", 8),
@@ -49,7 +50,7 @@ def test_what_is_off_stays_off_and_nothing_else_changes() -> None:
     whole = settings_from({"upstream": {"url": "http://a", "max_queue": 0}, "memory": {"max_entries": 0}})
     some = divided(whole, 1, 4)
     assert (some.memory.max_entries, some.memory.on, some.upstream.max_queue) == (0, False, 0)
-    same = ("file", "journal", "timeouts", "flight", "admin", "listen", "log", "cache", "observe")
+    same = ("file", "journal", "timeouts", "flight", "admin", "listen", "log", "cache", "warm")
     assert [getattr(some, name) for name in same] == [getattr(whole, name) for name in same]
     assert some.memory.max_object == whole.memory.max_object
     assert divided(whole, 0, 1) is whole

@@ -2,7 +2,8 @@
 
 import asyncio
 
-from proxy.flight import Flight, Flights, Lately
+from proxy.alarm import Row
+from proxy.flight import Flight, Flights, Lately, wake
 
 
 def always(_: object) -> bool:
@@ -16,7 +17,7 @@ async def test_the_first_leads_and_the_rest_share_the_landing() -> None:
     assert leads
     assert not follows
     assert same is flight
-    waiting = [asyncio.ensure_future(flight.wait(5)) for _ in range(3)]
+    waiting = [asyncio.ensure_future(flight.wait(Row(5, wake))) for _ in range(3)]
     assert flight.land("news")
     assert await asyncio.gather(*waiting) == ["news"] * 3
 
@@ -25,7 +26,7 @@ async def test_a_second_landing_is_refused() -> None:
     flight: Flight[int] = Flight()
     assert flight.land(1)
     assert not flight.land(2)
-    assert await flight.wait(5) == 1
+    assert await flight.wait(Row(5, wake)) == 1
 
 
 async def test_a_landed_flight_that_does_not_fit_is_replaced_and_left_to_its_passengers() -> None:
@@ -43,7 +44,7 @@ async def test_a_landed_flight_that_does_not_fit_is_replaced_and_left_to_its_pas
 
 async def test_only_one_waiter_relieves_a_flight_and_none_after_its_landing() -> None:
     flight: Flight[int] = Flight()
-    assert await flight.wait(0) is None
+    assert await flight.wait(Row(0, wake)) is None
     assert [flight.relieve() for _ in range(3)] == [True, False, False]
     landed: Flight[int] = Flight()
     landed.land(1)
@@ -52,7 +53,7 @@ async def test_only_one_waiter_relieves_a_flight_and_none_after_its_landing() ->
 
 async def test_a_cancelled_waiter_does_nothing_to_the_others() -> None:
     flight: Flight[int] = Flight()
-    leaver, stayer = asyncio.ensure_future(flight.wait(5)), asyncio.ensure_future(flight.wait(5))
+    leaver, stayer = asyncio.ensure_future(flight.wait(Row(5, wake))), asyncio.ensure_future(flight.wait(Row(5, wake)))
     await asyncio.sleep(0)
     assert flight.passengers == 2
     leaver.cancel()

@@ -152,6 +152,27 @@ def test_the_operators_fields_and_ours_replace_the_clients() -> None:
     assert fields.lines("x-forwarded-host") == ("fixed",)
 
 
+def test_the_same_names_are_read_anew_for_another_rule_connection_and_client() -> None:
+    """What passes is remembered by names, so that each of what else it depends on has to tell."""
+    fields = [("X-Real-IP", "1"), ("X-Trace", "2"), ("Connection", "close"), ("X-Forwarded-User", "bob")]
+    keyed = Rule(key=KeySpec(headers=("x-real-ip",)))
+    for _ in range(2):
+        assert sent(*fields).get("x-trace") == "2"
+        assert sent(*fields).get("x-real-ip") is None
+        assert sent(*fields, rule=keyed).get("x-real-ip") == "1"
+        assert sent(*fields[:2], ("Connection", "x-trace"), fields[3]).get("x-trace") is None
+        believed = replace(ask("/", *fields), trusted=True)
+        assert outgoing(believed, via_name="v", rule=Rule(mode=Mode.BYPASS)).get("x-forwarded-user") == "bob"
+        assert sent(*fields).get("x-forwarded-user") is None
+        dropped = outgoing(ask("/", *fields), via_name="cachegate-1", drop=frozenset({"x-trace"}))
+        assert dropped.get("x-trace") is None
+        assert sent(*fields, scheme="http").get("x-forwarded-proto") == "http"
+        assert sent(*fields, scheme="https").get("x-forwarded-proto") == "https"
+        assert outgoing(ask("/", *fields), via_name="another").get("via") == "1.1 another"
+        assert sent(*fields, host="other.example").get("forwarded") == "for=192.0.2.7;host=other.example;proto=http"
+        assert sent(*fields).get("via") == "1.1 cachegate-1"
+
+
 def test_request_ids_are_passed_on_or_made() -> None:
     assert sent(("X-Request-ID", "theirs"), id="theirs").lines("x-request-id") == ("theirs",)
     assert sent(id="made").lines("x-request-id") == ("made",)

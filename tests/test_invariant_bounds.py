@@ -58,6 +58,7 @@ def answered(request: Recorded) -> bytes:
     return request.raw[:200]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("entries", "size"), [(40, 1 << 20), (1000, 40 << 10)], ids=["by-entries", "by-bytes"])
 async def test_a_flood_of_what_can_be_made_up_leaves_no_more_than_before(entries: int, size: int) -> None:
     memory = {"memory": {"max_entries": entries, "max_bytes": size}}

@@ -22,6 +22,8 @@ from tests.support.rawtcp import raw
 from tests.support.redis_servers import redis_server
 from tests.support.trouble import TROUBLES, Trouble
 
+pytestmark = pytest.mark.slow
+
 ALL: dict[str, Any] = {"rules": [{"name": "all", "pattern": "*", "ttl": 3600}], "log": {"access": False}}
 ONLY = {"Cache-Control": "only-if-cached"}
 KNOWN = [f"/known/{number}" for number in range(12)]

@@ -78,6 +78,14 @@ class Turn:
         got = await asyncio.gather(*(gateway.admin("POST", "/purge", what) for what in asked))
         return {each.status for each in got}
 
+    async def purged(self, gateway: Process, paths: list[str]) -> None:
+        """As `purge`, until the receipts say that all instances have applied it, however slow the way to them is."""
+        for what in self._named({}, paths):
+            receipt = (await gateway.admin("POST", "/purge", {**what, "soft": self.soft})).json
+            async with asyncio.timeout(30):
+                while set(receipt["instances"].values()) != {"applied"}:
+                    receipt = (await gateway.admin("GET", f"/purges/{receipt['id']}")).json
+
     def _named(self, keys: dict[str, str], paths: list[str]) -> list[dict[str, Any]]:
         match self.kind:
             case "url":
@@ -247,7 +255,7 @@ async def test_no_promotion_undoes_a_purge(tier: str) -> None:
                 sent = network.to_server
                 found = asyncio.create_task(bodies(a, paths))
                 await network.until(lambda sent=sent: network.to_server > sent + 500)
-                assert await turn.purge(b, {}, paths) == {200}
+                await turn.purged(b, paths)
                 assert set(await found) <= {OLD, NEW}
                 await network.become(Pass())
                 for gateway in (a, b):

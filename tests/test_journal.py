@@ -6,7 +6,7 @@ Rows 19 (namespaces), 51, 52, 55-57: what each kind names; hard and soft; bounds
 import pytest
 
 from proxy.entry import NOWHERE, Entry, Position
-from proxy.invalidation.journal import DEAD, SOFTS, Journal
+from proxy.invalidation.journal import DEAD, IDS, SOFTS, Ender, Journal
 from proxy.invalidation.records import Kind, PathPattern, matches, url_name
 from tests.support.journal import EPOCH, entry, journal_of, names_entry, purge
 
@@ -216,3 +216,48 @@ def test_alive_before_is_what_a_count_wants_to_know() -> None:
     assert [journal.alive_before(stored, 1) for stored in fetched] == [True, False, False]
     assert [journal.alive_before(stored, 2) for stored in fetched] == [False, True, False]
     assert [journal.alive_before(stored, 3) for stored in fetched] == [False, False, True]
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (Kind.URL, "a.example|/p/7?x=1"),
+        (Kind.URL, "|/p/7?x=1"),
+        (Kind.KEY, HASH),
+        (Kind.PATTERN, "/p/*"),
+        (Kind.TAG, "t"),
+        (Kind.RULE, "r"),
+        (Kind.NAMESPACE, "n"),
+    ],
+)
+def test_which_purge_ended_it(kind: Kind, name: str, soft: bool) -> None:
+    stored = entry(PAGE, tags=("t",), rule="r", namespace="n")
+    name = stored.hash if kind is Kind.KEY else name
+    others = [purge(Kind.TAG, "none"), purge(Kind.PATTERN, "/q/*")]
+    journal = journal_of(*others, purge(kind, name, soft=soft, at=5.0), *others)
+    assert journal.ender(stored) == Ender(kind, name, 3, 5.0 if soft else DEAD, "id")
+    assert journal.ender(entry("http://a.example/x", 2)) is None
+
+
+def test_of_several_purges_the_one_that_counts_is_told() -> None:
+    journal = journal_of(purge(Kind.TAG, "t", soft=True, at=9.0), purge(Kind.ALL, soft=True, at=7.0))
+    stored = entry(PAGE, tags=("t",))
+    assert journal.ender(stored) == Ender(Kind.ALL, "", 2, 7.0, "id")  # it ended the earliest
+    journal.append(purge(Kind.RULE, ""))
+    assert journal.ender(stored) == Ender(Kind.RULE, "", 3, DEAD, "id")
+    journal.append(purge(Kind.RULE, ""))
+    assert journal.ender(stored) == Ender(Kind.RULE, "", 3, DEAD, "id")  # the first that did
+
+
+def test_ids_are_told_of_the_last_purges() -> None:
+    stored = entry(PAGE, tags=("t",))
+    journal = journal_of(purge(Kind.TAG, "t"), *[purge(Kind.TAG, "other")] * (IDS - 1), size=IDS)
+    assert journal.ender(stored) == Ender(Kind.TAG, "t", 1, DEAD, "id")
+    journal.append(purge(Kind.TAG, "other"))
+    assert journal.ender(stored) == Ender(Kind.TAG, "t", 1, DEAD, "")
+
+
+def test_what_is_forgotten_ended_it_by_no_name() -> None:
+    journal = journal_of(*[purge(Kind.TAG, f"t{n}") for n in range(40)], size=4)
+    assert journal.ender(entry(PAGE)) == Ender(None, "", 0, DEAD)

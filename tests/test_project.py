@@ -1,4 +1,4 @@
-"""The project's own files: documented commands parse, samples load, locks fit, and nothing local is spoken of."""
+"""The project's own files: documented commands parse, links lead somewhere, locks fit, nothing local is spoken of."""
 
 import ast
 import re
@@ -14,16 +14,18 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from proxy.cli import program
-from proxy.insight.rule_tests import run_rule_tests
-from proxy.settings.load import load
 from proxy.version import VERSION
 from tests.support.parsed import parsed
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-LOCKS = {name: (ROOT / name).read_text() for name in ("requirements.lock", "requirements-test.lock")}
+LOCKS = {
+    name: (ROOT / name).read_text()
+    for name in ("requirements.lock", "requirements-otel.lock", "requirements-test.lock", "requirements-deploy.lock")
+}
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 CODE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 OURS = ("*.md", "*.toml", "Makefile", ".ci/*", ".env.example", "bench/**/*.*", "config/**/*.*", "deploy/**/*.*",
@@ -45,7 +47,8 @@ def documented_commands() -> Iterator[list[str]]:
     for block in (*code("sh"), *code("console")):
         for line in block.replace("\\\n", " ").splitlines():
             found = re.match(
-                r"(?:\$ )?(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?cachegate( .*)?$", line.partition("  #")[0].rstrip()
+                r"(?:\$ )?(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?cachegate( .*)?$",
+                line.partition("  #")[0].partition(" | ")[0].rstrip(),
             )
             if found:
                 yield shlex.split(found[1] or "")
@@ -74,15 +77,6 @@ def test_documented_commands_parse(words: list[str]) -> None:
         command.make_context(name, rest, parent=ctx).close()
 
 
-@pytest.mark.parametrize("sample", [pytest.param(text, id=f"sample-{n}") for n, text in enumerate(code("yaml"))])
-def test_documented_yaml_loads_and_does_what_its_tests_say(sample: str, tmp_path: Path) -> None:
-    file = tmp_path / "cachegate.yaml"
-    file.write_text(sample)
-    loaded = load(config=file, flags={}, sets=(), environ={}, cwd=tmp_path, require_upstream=False)
-    assert loaded.warnings == ()
-    assert [trial for trial in run_rule_tests(loaded.settings, 1_800_000_000.0) if trial.wrong] == []
-
-
 def test_links_between_documents_lead_somewhere() -> None:
     broken = [
         f"{path.relative_to(ROOT)}: {target}"
@@ -100,12 +94,22 @@ def test_files_named_in_contributing_exist() -> None:
 
 
 def test_the_changelog_keeps_its_form() -> None:
-    text = (ROOT / "CHANGELOG.md").read_text()
-    releases = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    releases = re.findall(r"^## (.*)$", CHANGELOG, re.MULTILINE)
     assert releases[0] == "[Unreleased]"
     assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", release) for release in releases[1:])
-    kinds = set(re.findall(r"^### (.*)$", text, re.MULTILINE))
+    kinds = set(re.findall(r"^### (.*)$", CHANGELOG, re.MULTILINE))
     assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_what_is_unreleased_is_told_once_and_in_sentences() -> None:
+    (unreleased,) = re.findall(r"^## \[Unreleased\]\n(.*?)(?=^## |\Z)", CHANGELOG, re.MULTILINE | re.DOTALL)
+    kinds = re.findall(r"^### (.*)$", unreleased, re.MULTILINE)
+    assert sorted(set(kinds)) == sorted(kinds)
+    parts = [part.strip() for part in re.split(r"^(?:- |### .*$)", unreleased, flags=re.MULTILINE)]
+    entries = [part for part in parts if part]
+    assert [entry for entry in entries if not entry.endswith((".", ".)"))] == []
+    heads = [entry[:50] for entry in entries]  # of two entries on one thing one is the other before it was changed
+    assert [head for head in heads if heads.count(head) > 1] == []
 
 
 @pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.stem)
@@ -127,7 +131,9 @@ def test_decisions_are_numbered_without_a_gap() -> None:
     ("lock", "wanted"),
     [
         ("requirements.lock", PYPROJECT["project"]["dependencies"] + PYPROJECT["build-system"]["requires"]),
+        ("requirements-otel.lock", PYPROJECT["project"]["optional-dependencies"]["otel"]),
         ("requirements-test.lock", PYPROJECT["project"]["optional-dependencies"]["test"]),
+        ("requirements-deploy.lock", PYPROJECT["project"]["optional-dependencies"]["deploy"]),
     ],
 )
 def test_the_lock_fits_what_the_project_asks_for(lock: str, wanted: list[str]) -> None:
@@ -141,7 +147,9 @@ def test_the_lock_fits_what_the_project_asks_for(lock: str, wanted: list[str]) -
 
 
 def test_what_is_imported_is_asked_for() -> None:
-    asked: set[str] = {canonicalize_name(Requirement(text).name) for text in PYPROJECT["project"]["dependencies"]}
+    project = PYPROJECT["project"]
+    needs = [*project["dependencies"], *project["optional-dependencies"]["otel"]]
+    asked: set[str] = {canonicalize_name(Requirement(text).name) for text in needs}
     asked.add("pydantic-core")  # a part of pydantic
     trees = [parsed(path) for path in (ROOT / "proxy").rglob("*.py")]
     nodes = [node for tree in trees for node in ast.walk(tree)]
@@ -153,9 +161,24 @@ def test_what_is_imported_is_asked_for() -> None:
     assert missing == set()
 
 
-def test_both_locks_agree_and_name_no_index() -> None:
-    base, test = pinned("requirements.lock"), pinned("requirements-test.lock")
-    assert {name: test.get(name) for name in base} == base
+def test_what_is_in_an_extra_is_imported_by_those_alone_that_are_imported_with_it() -> None:
+    """Else nothing would run without it."""
+    users = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "proxy").rglob("*.py")
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("opentelemetry")
+    }
+    assert users == {"proxy/observe/otlp.py", "proxy/observe/otlp_figures.py"}
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    assert {*extras["otel"]} <= {*extras["test"]}
+
+
+def test_the_locks_agree_and_name_no_index() -> None:
+    base = pinned("requirements.lock")
+    for lock in LOCKS:
+        assert {name: pinned(lock).get(name) for name in base if name != "setuptools"}.items() <= base.items()
+    assert {pinned(lock).get("setuptools") for lock in LOCKS} <= {base["setuptools"], None}
     for text in LOCKS.values():
         assert "http" not in re.sub(r"^[a-z0-9-]+==.*$", "", text, flags=re.MULTILINE)
         pins = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
@@ -164,7 +187,7 @@ def test_both_locks_agree_and_name_no_index() -> None:
 
 def test_the_build_needs_are_the_same_for_make() -> None:
     (needs,) = PYPROJECT["build-system"]["requires"]
-    assert re.findall(r'echo "(.*?)"\s*\|', MAKEFILE) == [needs, needs]
+    assert set(re.findall(r'echo "(.*?)"\s*\|', MAKEFILE)) == {needs}
 
 
 def test_the_version_stands_in_one_place() -> None:

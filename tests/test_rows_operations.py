@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.gateway import TOKEN
 from tests.support.origin import Origin
-from tests.support.process import HAS_PROC, Process, environment, serving, session, write
+from tests.support.process import HAS_PROC, Process, environment, program, serving, session, write
 from tests.support.rawtcp import Broken, raw
 from tests.test_cli_gateway import free_port, wait_until_ready
 
@@ -231,14 +231,8 @@ async def test_no_output_of_a_gateway_shows_a_secret() -> None:
 
 async def apart(directory: Path, words: list[str], env: dict[str, str]) -> list[str]:
     """Output and errors of a command that asks no gateway."""
-    made = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "proxy", *words, "--config", "cachegate.yaml"),
-        cwd=directory,
-        env=environment(env),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    return [text.decode() for text in await made.communicate()]
+    _, *said = await program(directory, *words, "--config", "cachegate.yaml", env=env)
+    return said
 
 
 def command_lines(pid: int) -> list[str]:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 from pathlib import Path
 from zipfile import ZipFile
@@ -23,14 +24,22 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, by the builder that the locks name, without asking an index for anything."""
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what is packed."""
     pytest.importorskip("setuptools", "77")
-    pytest.importorskip("pip")
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    source = tmp_path_factory.mktemp("source")
+    for name in ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md", "requirements.lock"):
         shutil.copy(ROOT / name, source)
-    shutil.copytree(ROOT / "proxy", source / "proxy", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("proxy", "tests"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy, by the builder that the locks name, without asking an index for anything."""
+    pytest.importorskip("pip")
+    out = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-index", "--no-build-isolation", "-q", "-w"]
     subprocess.run([*command, str(out), str(source)], check=True, timeout=120)
     (made,) = out.glob("*.whl")
@@ -68,9 +77,22 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert wheel.name == f"cachegate-{VERSION}-py3-none-any.whl"
     names = {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name}
     ours = {path.relative_to(ROOT).as_posix() for path in (ROOT / "proxy").rglob("*.py")}
+    dashboard = ROOT / "proxy" / "server" / "admin" / "dashboard"
+    ours |= {path.relative_to(ROOT).as_posix() for path in dashboard.iterdir()}
     assert ours <= names
     assert "proxy/py.typed" in names
     assert {name.partition("/")[0] for name in names} == {"proxy"}
+
+
+def test_the_sdist_holds_what_the_wheel_is_made_of(source: Path, wheel: Path, tmp_path: Path) -> None:
+    script = "import sys; from setuptools.build_meta import build_sdist; build_sdist(sys.argv[1])"
+    run(sys.executable, "-c", script, tmp_path, cwd=source)
+    with tarfile.open(tmp_path / f"cachegate-{VERSION}.tar.gz") as sdist:
+        names = {name.partition("/")[2] for name in sdist.getnames() if ".egg-info" not in name}
+    packed = {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert packed == {name for name in names if name.startswith("proxy/") and not (source / name).is_dir()}
+    assert {"LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "requirements.lock"} <= names
+    assert "tests" not in {name.partition("/")[0] for name in names}
 
 
 def test_it_runs_where_it_was_installed(installed: Path, tmp_path: Path) -> None:
@@ -85,7 +107,7 @@ def test_it_runs_where_it_was_installed(installed: Path, tmp_path: Path) -> None
 
 def test_the_public_names() -> None:
     """Whoever takes one of these away, or changes how it is called, breaks somebody's program."""
-    assert proxy.__all__ == ["Settings", "create_app"]
+    assert proxy.__all__ == ["Cachegate", "Settings", "create_app"]
     assert all(getattr(proxy, name) is not None for name in proxy.__all__)
     assert str(inspect.signature(create_app)) == (
         "(settings: proxy.settings.model.Settings | collections.abc.Mapping[str, typing.Any] | str | pathlib.Path)"

@@ -87,6 +87,30 @@ async def test_a_body_past_the_key_limit_is_streamed_and_never_cached() -> None:
             assert (got.verdict, got.detail, got.body) == ("BYPASS", "body-too-large", b"100000")
 
 
+@pytest.mark.parametrize(
+    ("body", "content", "headers", "ends"),
+    [
+        ("raw", b"y" * 100, {}, False),
+        ("json", b"y" * 100, {}, False),
+        ("raw", b"q", {"If-None-Match": '"a"'}, False),  # looked up, though its condition is the origin's to judge
+        ("graphql", b"{ a }" + b" " * 100, {"Content-Type": "application/graphql"}, True),  # it may be a mutation
+        ("raw", b"q", {"X-HTTP-Method-Override": "DELETE"}, True),
+    ],
+)
+async def test_a_post_that_its_rule_looks_up_is_no_change(
+    body: str, content: bytes, headers: dict[str, str], *, ends: bool
+) -> None:
+    """RFC 9111 4.4, as far as the rule has not said that its POSTs are questions."""
+    rule = {"pattern": "*", "methods": ["GET", "POST"], "ttl": 60, "key": {"body": body}}
+    async with Origin() as origin, running(origin, {"rules": [rule], "limits": {"key_body": 10}}) as gateway:
+        origin.answer("/x", body=b"x")
+        await gateway.get("/x")
+        await gateway.settled()
+        await gateway.ask("POST", "/x", data=content, headers=headers)
+        assert origin.count("/x") == 2
+        assert (await gateway.get("/x")).verdict == ("MISS" if ends else "HIT")
+
+
 async def test_two_users_never_share_what_a_header_condition_names() -> None:
     rules = [{"pattern": "*", "ttl": 60, "conditions": {"headers": {"x-user-id": "*"}}}]
     async with Origin() as origin, running(origin, {"rules": rules, "cache": {"unmatched": "bypass"}}) as gateway:
@@ -351,7 +375,8 @@ async def test_a_websocket_s_101_is_the_origin_s_and_ours() -> None:
     asked = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"]
     async with Origin() as origin, running(origin) as gateway, raw(gateway.port) as client:
         origin.script("/ws", accepted, STALL)
-        got = await client.get("/ws", *asked, "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", "X-Request-Id: 7")
+        more = ("Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", "X-Request-Id: 7")
+        got = await client.get("/ws", *asked, *more, "Max-Forwards: 0")  # it means nothing with GET (RFC 9110 7.6.2)
         assert (got.status, got.header("set-cookie"), got.header("x-hop")) == (101, "a=b", None)
         assert (b"X-Extra", b"\xc3\xbc") in got.pairs
         assert (got.header("x-cache"), got.header("x-request-id")) == ("BYPASS", "7")

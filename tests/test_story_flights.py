@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from proxy.outcome import Tier
 from tests.support.gateway import Client, Clock, Got, running
 from tests.support.origin import FIN, RST, STALL, Gate, Origin
 from tests.support.rawtcp import Raw, raw
@@ -105,6 +106,18 @@ async def test_a_purge_during_the_fill_is_not_undone(what: dict[str, Any]) -> No
         assert (await gateway.get("/a")).body == b"new"
 
 
+async def test_what_found_itself_purged_while_it_was_stored_counts_as_cleared() -> None:
+    async with Origin() as origin, running(origin) as gateway:
+        origin.answer("/a", headers=CACHED, body=b"x")
+        await gateway.get("/a")
+
+        async def gone_by_itself(tier: Tier | None, pattern: str | None) -> int:
+            return 0
+
+        cleared = await gateway.gateway.ending.clear(gone_by_itself, None, None)
+        assert cleared.entries == 1
+
+
 async def test_a_purge_while_the_body_streams_cuts_newcomers_off_from_it() -> None:
     async with Origin() as origin, running(origin, ALL) as gateway:
         rest = Gate()
@@ -170,6 +183,28 @@ async def test_no_unproven_end_is_stored_or_made_to_look_proven(end: str) -> Non
                 assert not answer.complete
             await gateway.settled()
             assert origin.count("/a") == turn
+
+
+@pytest.mark.parametrize(
+    ("framing", "body"),
+    [(b"Content-Length: 5", b"whole"), (b"Transfer-Encoding: chunked", b"5\r\nwhole\r\n0\r\n\r\n")],
+)
+async def test_no_client_learns_how_the_answer_was_cut_into_packets(framing: bytes, body: bytes) -> None:
+    head = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n" + framing + b"\r\n\r\n"
+    rest = Gate()
+    async with Origin() as origin, running(origin) as gateway:
+        origin.script("/one", head + body)
+        origin.script("/two", head, rest, body)
+        for target in (b"/one", b"/two"):
+            async with raw(gateway.port) as client:
+                await client.send(b"GET " + target + b" HTTP/1.1\r\nHost: site.example\r\n\r\n")
+                told = await client.head()
+                assert framing in told.split(b"\r\n")
+                assert told.count(b"Content-Length") + told.count(b"Transfer-Encoding") == 1
+                rest.release()
+                assert await client.reader.readexactly(len(body)) == body
+        await gateway.settled()
+        assert [(await gateway.get(target)).verdict for target in ("/one", "/two")] == ["HIT", "HIT"]
 
 
 async def test_a_leader_that_leaves_does_not_end_what_others_wait_for() -> None:

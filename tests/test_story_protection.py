@@ -187,6 +187,30 @@ async def test_failures_that_nobody_sees_count() -> None:
         assert (origin.count("/other"), origin.count("/a")) == (0, calls)
 
 
+@pytest.mark.parametrize("code", [500, 501, 502, 503, 504])
+async def test_what_counts_as_a_failure_is_told_as_an_error(code: int) -> None:
+    """The figure beside the breaker counts what it counts: 501 is about the request."""
+    async with Origin() as origin, running(origin, passing(breaker=NEVER), monotonic=Clock()) as gateway:
+        origin.answer("/a", code)
+        origin.answer("/b")
+        assert [await status(gateway, target) for target in ("/a", "/b", "/a")] == [code, 200, code]
+        stats = (await gateway.stats())["upstream"]
+        assert (stats["requests"], stats["errors"]) == (origin.count(), 0 if code == 501 else 2)
+
+
+async def test_a_client_that_left_is_no_error_of_the_origin() -> None:
+    async with Origin() as origin, running(origin, PASSING, monotonic=Clock()) as gateway:
+        gate = origin.hold("/a")
+        async with raw(gateway.port) as client:
+            await client.send(b"GET /a HTTP/1.1\r\nHost: site.example\r\n\r\n")
+            await origin.arrived("/a")
+        async with asyncio.timeout(20):
+            while (stats := (await gateway.stats())["upstream"])["inFlight"]:
+                pass
+        gate.release()
+        assert (stats["requests"], stats["errors"]) == (1, 0)
+
+
 # -- while it is open --------------------------------------------------------------------------------------------------
 
 
@@ -211,7 +235,9 @@ async def test_open_is_told_at_once_truly_and_without_the_origin() -> None:
         metrics = (await gateway.admin("GET", "/metrics")).body.decode()
         assert 'cachegate_breaker_state{state="open",upstream="main"} 1.0' in metrics
         assert 'cachegate_breaker_state{state="closed",upstream="main"} 0.0' in metrics
-        assert 'cachegate_upstream_requests_total{outcome="breaker-open"} 4.0' in metrics
+        assert 'cachegate_upstream_requests_total{outcome="upstream-error"} 5.0' in metrics
+        assert 'cachegate_upstream_requests_total{outcome="breaker-open"}' not in metrics
+        assert 'cachegate_upstream_withheld_total{reason="breaker-open"} 4.0' in metrics
         assert "cachegate_upstream_seconds_count 5.0" in metrics
 
 
@@ -261,6 +287,8 @@ async def test_websockets_are_withheld_and_count_too() -> None:
         assert [(await dial(gateway)).status for _ in range(5)] == [502] * 5
         got = await dial(gateway)
         assert (got.status, got.header("retry-after"), origin.count()) == (503, "5", 5)
+        stats = (await gateway.stats())["upstream"]
+        assert (stats["requests"], stats["errors"], stats["inFlight"]) == (5, 5, 0)
 
 
 async def test_open_is_told_before_any_queue() -> None:

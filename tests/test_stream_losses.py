@@ -19,6 +19,8 @@ from tests.support.faults import RST, FaultProxy, Pass, Refuse
 from tests.support.instances import NAMES, Instance, instance, linked, until
 from tests.support.redis_servers import HOST, RedisServer, redis_server
 
+pytestmark = pytest.mark.slow
+
 
 async def again(before: tuple[int, int] | None, *instances: Instance) -> None:
     """Wait until all are linked in another epoch."""

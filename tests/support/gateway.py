@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -72,18 +72,11 @@ class Got:
         return json.loads(self.body)
 
 
-class Client:
-    """Asks one running gateway."""
+class Asker:
+    """Asks one gateway at its `url`, wherever that runs."""
 
-    def __init__(self, gateway: Gateway, gate: Gate, url: str, session: aiohttp.ClientSession) -> None:
-        self.gateway = gateway
-        self.gate = gate
-        self.url = url
-        self._session = session
-
-    @property
-    def port(self) -> int:
-        return int(self.url.rpartition(":")[2])
+    url: str
+    _session: aiohttp.ClientSession
 
     async def ask(self, method: str, target: str, headers: Mapping[str, str] | None = None, data: Any = None) -> Got:
         said = {"Host": HOST, **(headers or {})}  # the port is another one at each start, and part of every key
@@ -111,6 +104,20 @@ class Client:
     async def stats(self) -> Any:
         return (await self.admin("GET", "/stats")).json
 
+
+class Client(Asker):
+    """Asks one that runs in this process."""
+
+    def __init__(self, gateway: Gateway, gate: Gate, url: str, session: aiohttp.ClientSession) -> None:
+        self.gateway = gateway
+        self.gate = gate
+        self.url = url
+        self._session = session
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
     async def settled(self) -> None:
         """Wait until nothing is being fetched, stored or promoted."""
         async with asyncio.timeout(20):
@@ -136,6 +143,14 @@ def settings(origin: Origin | str, directory: Path, extra: Mapping[str, Any] | N
     for section, value in (extra or {}).items():
         base[section] = {**base[section], **value} if isinstance(base.get(section), dict) else value
     return base
+
+
+def running_with_lane(
+    origin: Origin | str, extra: Mapping[str, Any] | None = None, **more: Any
+) -> AbstractAsyncContextManager["Client"]:
+    """As `running`, for tests of the fast lane: it is on, however the suite is run."""
+    extra = extra or {}
+    return running(origin, {**extra, "listen": {"fast_lane": True, **extra.get("listen", {})}}, **more)
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 import math
 from fnmatch import fnmatchcase
 
-from proxy.entry import BytesBody, Entry, KeyParts, Pairs, Position
+from proxy.entry import BytesBody, Entry, KeyParts, Pairs, Position, Scope
 from proxy.invalidation.journal import Journal
 from proxy.invalidation.records import Kind, Purge
 from proxy.message import Fields
@@ -25,7 +25,7 @@ def entry(
     """An answer for `http://host/path?query` (no host: its rule keeps it out of the key), fetched at head `seen`."""
     host, slash, rest = url.removeprefix("http://").partition("/") if url.startswith("http://") else ("", "", url)
     path, mark, query = (slash + rest).partition("?")
-    parts = KeyParts("origin", namespace, "http", method, host, path, query if mark else None)
+    parts = KeyParts(Scope("origin", namespace, "http", method, host), path, query if mark else None)
     return Entry(
         hash=parts.digest(),
         parts=parts,

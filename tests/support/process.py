@@ -23,18 +23,22 @@ from tempfile import mkdtemp
 from typing import Any
 
 import aiohttp
-from yarl import URL
 
-from tests.support.gateway import HOST, TOKEN, Got
+from tests.support import forked
+from tests.support.gateway import TOKEN, Asker
 from tests.support.origin import Origin
 
 REPOSITORY = Path(__file__).parent.parent.parent
+WAYS = {
+    "WITHOUT_FAST_LANE": ("CACHEGATE__LISTEN__FAST_LANE", "false"),
+    "WITHOUT_UVLOOP": ("CACHEGATE__LISTEN__LOOP", "asyncio"),
+}
 PATIENCE = 30.0  # seconds after which a wait of a test is a failure of the test
 HAS_PROC = Path("/proc/self/status").exists()  # memory is read from there
 _LISTENS = re.compile(r"cachegate listens on http://[^ ,]+:(\d+)")
 
 
-class Process:
+class Process(Asker):
     """A gateway that runs. What it wrote is in `log`; its files lie under `directory`."""
 
     def __init__(self, directory: Path, upstream: str, process: Subprocess, session: aiohttp.ClientSession) -> None:
@@ -50,28 +54,8 @@ class Process:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def ask(self, method: str, target: str, headers: Mapping[str, str] | None = None, data: Any = None) -> Got:
-        said = {"Host": HOST, **(headers or {})}  # the port is another one at each start, and part of every key
-        async with self._session.request(
-            method, URL(self.url + target, encoded=True), headers=said, data=data, allow_redirects=False
-        ) as answer:
-            body = await answer.read()
-            pairs = tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in answer.raw_headers)
-            return Got(answer.status, pairs, body)
-
-    async def get(self, target: str, headers: Mapping[str, str] | None = None) -> Got:
-        return await self.ask("GET", target, headers)
-
     async def verdicts(self, *targets: str) -> list[str | None]:
         return [(await self.get(target)).verdict for target in targets]
-
-    async def admin(self, method: str, page: str, body: Any = None) -> Got:
-        """A page under /cache, with the token."""
-        data = None if body is None else json.dumps(body).encode()
-        return await self.ask(method, f"/cache{page}", {"Authorization": f"Bearer {TOKEN}"}, data)
-
-    async def stats(self) -> Any:
-        return (await self.admin("GET", "/stats")).json
 
     async def connected(self) -> None:
         """Wait until it is one with the other instances over Redis."""
@@ -81,16 +65,7 @@ class Process:
 
     async def command(self, *words: str, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:
         """`cachegate <words>` where the gateway was started, aimed at it: exit code, output, errors."""
-        made = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "proxy", *words, "--url", self.url),
-            cwd=self.directory,
-            env=environment({"ADMIN_TOKEN": TOKEN, **(env or {})}),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await made.communicate()
-        assert made.returncode is not None
-        return made.returncode, out.decode(), err.decode()
+        return await program(self.directory, *words, "--url", self.url, env=env)
 
     # what it says and is
 
@@ -215,6 +190,28 @@ async def serving(
 
 
 @asynccontextmanager
+async def launched(directory: Path, *command: str, env: Mapping[str, str]) -> AsyncIterator[Process]:
+    """The gateway that this command brings, whatever it runs it in; not ended by more than SIGKILL to the command."""
+    log = directory / "gateway.log"
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(*command, cwd=directory, env=env, stdout=output, stderr=output)
+    try:
+        async with session() as asking:
+            gateway = Process(directory, "", process, asking)
+            await gateway._ready(log, 0)
+            yield gateway
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def children(pid: int) -> list[int]:
+    """Processes that this one has started: those that run, and those that nobody has buried."""
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@asynccontextmanager
 async def instances(
     number: int, origin: Origin | str, settings: Mapping[str, Any], *urls: str
 ) -> AsyncIterator[list[Process]]:
@@ -242,6 +239,12 @@ async def _knows(gateway: Process, number: int) -> None:
             await asyncio.sleep(0.02)
 
 
+async def program(directory: Path, *words: str, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+    """`cachegate <words>` in this directory: exit code, output, errors."""
+    done = await asyncio.to_thread(forked.run, directory, environment({"ADMIN_TOKEN": TOKEN, **(env or {})}), *words)
+    return done.returncode, done.stdout, done.stderr
+
+
 def session() -> aiohttp.ClientSession:
     """A client that sends what it is told to, and gives back what came."""
     return aiohttp.ClientSession(
@@ -253,8 +256,9 @@ def session() -> aiohttp.ClientSession:
 
 
 def environment(more: Mapping[str, str]) -> dict[str, str]:
-    """No setting of whoever runs the tests reaches the program."""
-    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1", **more}
+    """No setting of whoever runs the tests reaches the program, but the ways that they may ask for (CONTRIBUTING)."""
+    ways = {name: value for way, (name, value) in WAYS.items() if os.environ.get(way)}
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1", **ways, **more}
 
 
 def write(directory: Path, settings: Mapping[str, Any] | str, upstream: str) -> None:

@@ -1,0 +1,121 @@
+"""Commands in a process of their own, but without the half second in which Python imports the program: a process that
+has imported it waits, one for each that runs tests, and forks whoever is asked for.
+
+    done = run(directory, {"ADMIN_TOKEN": TOKEN}, "stats", "--json")
+
+What is forked has a directory, an environment, streams and an exit of its own. Gateways are started anew, by
+`process.serving`: what differs from process to process, as the seed of hashes does, is to differ among them. What is
+read from the environment while the program is imported, as OpenSSL's variables are, wants a process made anew too.
+"""
+
+import atexit
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from proxy.cli import VERBS, main
+from proxy.importing import imported
+
+REPOSITORY = Path(__file__).parent.parent.parent
+Done = subprocess.CompletedProcess[str]
+
+
+def run(directory: Path, env: Mapping[str, str], *words: str, stdin: str | int = "") -> Done:
+    """`cachegate <words>` in this directory, with this environment and no other; `stdin` is text, or a descriptor."""
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        if isinstance(stdin, str):
+            given.write(stdin.encode())
+            given.seek(0)
+            stdin = given.fileno()
+        told, ended = os.pipe()
+        try:
+            _forker().ask(directory, env, words, [stdin, out.fileno(), err.fileno(), ended])
+        finally:
+            os.close(ended)
+        with open(told, "rb") as telling:
+            code = int(telling.read())
+        out.seek(0)
+        err.seek(0)
+        return Done(list(words), code, out.read().decode(), err.read().decode())
+
+
+class Forker:
+    """The process that waits, as it is seen from here; it ends with this one."""
+
+    def __init__(self) -> None:
+        self._asking, asked = socket.socketpair()
+        self._turn = threading.Lock()
+        command = [sys.executable, "-m", "tests.support.forked", str(asked.fileno())]
+        env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+        self._process = subprocess.Popen(command, env=env, pass_fds=[asked.fileno()])
+        asked.close()
+        atexit.register(self.end)
+
+    def ask(self, directory: Path, env: Mapping[str, str], words: tuple[str, ...], files: list[int]) -> None:
+        """`files`: its streams, and where its exit code is to be told."""
+        job = json.dumps([str(directory), dict(env), words]).encode() + b"\n"
+        with self._turn:
+            sent = socket.send_fds(self._asking, [job], files)
+            self._asking.sendall(job[sent:])
+
+    def end(self) -> None:
+        self._asking.close()
+        self._process.wait()
+
+
+@cache
+def _forker() -> Forker:
+    return Forker()
+
+
+# -- in the process that waits -----------------------------------------------------------------------------------------
+
+
+def _wait(asked: socket.socket) -> list[str]:
+    """Comes back in each that is forked, with its words."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who minds a command is nobody's child
+    while True:
+        job, files, _, _ = socket.recv_fds(asked, 1 << 16, 4)
+        if not job:
+            os._exit(0)  # whoever runs the tests has ended
+        while not job.endswith(b"\n"):
+            job += asked.recv(1 << 16)
+        if os.fork() == 0:
+            asked.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            return _forked(*json.loads(job), *files)
+        for file in files:
+            os.close(file)
+
+
+def _forked(directory: str, env: dict[str, str], words: list[str], *files: int) -> list[str]:
+    *streams, ended = files
+    command = os.fork()
+    if command:  # this one minds it
+        for stream in streams:
+            os.close(stream)
+        _, how = os.waitpid(command, 0)
+        os.write(ended, b"%d" % os.waitstatus_to_exitcode(how))
+        os._exit(0)
+    os.close(ended)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.chdir(directory)
+    os.environ.clear()
+    os.environ.update(env)
+    return words
+
+
+if __name__ == "__main__":
+    for verb in VERBS:
+        imported(f"proxy.cli.{verb}")
+    sys.exit(main(_wait(socket.socket(fileno=int(sys.argv[1])))))
