@@ -1,13 +1,15 @@
-"""Commands in a process of their own, but without the half second in which Python imports the program: a process that
-has imported it waits, one for each that runs tests, and forks whoever is asked for.
+"""Commands in a process of their own, but without the half second in which Python imports the program: processes that
+have imported it wait, for each that runs tests, and fork whoever is asked for.
 
     done = run(directory, {"ADMIN_TOKEN": TOKEN}, "stats", "--json")
+    gateway = await start(directory, {"ADMIN_TOKEN": TOKEN}, log, "serve", "--port", "0")
 
-What is forked has a directory, an environment, streams and an exit of its own. Gateways are started anew, by
-`process.serving`: what differs from process to process, as the seed of hashes does, is to differ among them. What is
-read from the environment while the program is imported, as OpenSSL's variables are, wants a process made anew too.
+What is forked has a directory, an environment, streams and an exit of its own. Two that wait take turns: what differs
+from process to process, as the seed of hashes does, differs among those that are started one after the other. What is
+read from the environment while the program is imported, as OpenSSL's variables are, wants a process made anew.
 """
 
+import asyncio
 import atexit
 import json
 import os
@@ -18,7 +20,9 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
+from itertools import cycle
 from pathlib import Path
 
 from proxy.cli import VERBS, main
@@ -35,16 +39,62 @@ def run(directory: Path, env: Mapping[str, str], *words: str, stdin: str | int =
             given.write(stdin.encode())
             given.seek(0)
             stdin = given.fileno()
-        told, ended = os.pipe()
-        try:
-            _forker().ask(directory, env, words, [stdin, out.fileno(), err.fileno(), ended])
-        finally:
-            os.close(ended)
-        with open(told, "rb") as telling:
-            code = int(telling.read())
+        with open(_ask(directory, env, words, stdin, out.fileno(), err.fileno()), "rb") as telling:
+            code = int(telling.read().split()[1])
         out.seek(0)
         err.seek(0)
         return Done(list(words), code, out.read().decode(), err.read().decode())
+
+
+class Process:
+    """One that runs, as asyncio tells of its subprocesses."""
+
+    def __init__(self, pid: int, ended: "asyncio.Task[int]") -> None:
+        self.pid = pid
+        self._ended = ended
+
+    @property
+    def returncode(self) -> int | None:
+        return self._ended.result() if self._ended.done() else None
+
+    async def wait(self) -> int:
+        return await asyncio.shield(self._ended)
+
+    def send_signal(self, number: int) -> None:
+        if not self._ended.done():
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+async def start(directory: Path, env: Mapping[str, str], output: int, *words: str) -> Process:
+    """`cachegate <words>`, which goes on; what it says goes to the descriptor `output`."""
+    loop = asyncio.get_running_loop()
+    telling = asyncio.StreamReader()
+    with open(os.devnull, "rb") as nothing:
+        told = _ask(directory, env, words, nothing.fileno(), output, output)
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(telling), open(told, "rb"))  # noqa: SIM115
+    pid = int(await telling.readline())
+
+    async def ended() -> int:
+        try:
+            return int(await telling.read())
+        finally:
+            transport.close()
+
+    return Process(pid, asyncio.create_task(ended()))
+
+
+def _ask(directory: Path, env: Mapping[str, str], words: tuple[str, ...], *streams: int) -> int:
+    """Where it is told: the number of the process on a line, and its exit code when it has ended."""
+    told, ended = os.pipe()
+    try:
+        next(_forkers()).ask(directory, env, words, [*streams, ended])
+    finally:
+        os.close(ended)
+    return told
 
 
 class Forker:
@@ -72,8 +122,8 @@ class Forker:
 
 
 @cache
-def _forker() -> Forker:
-    return Forker()
+def _forkers() -> "cycle[Forker]":
+    return cycle([Forker(), Forker()])
 
 
 # -- in the process that waits -----------------------------------------------------------------------------------------
@@ -102,6 +152,7 @@ def _forked(directory: str, env: dict[str, str], words: list[str], *files: int) 
     if command:  # this one minds it
         for stream in streams:
             os.close(stream)
+        os.write(ended, b"%d\n" % command)
         _, how = os.waitpid(command, 0)
         os.write(ended, b"%d" % os.waitstatus_to_exitcode(how))
         os._exit(0)

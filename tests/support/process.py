@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import signal
-import sys
 from asyncio.subprocess import Process as Subprocess
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -41,7 +40,9 @@ _LISTENS = re.compile(r"cachegate listens on http://[^ ,]+:(\d+)")
 class Process(Asker):
     """A gateway that runs. What it wrote is in `log`; its files lie under `directory`."""
 
-    def __init__(self, directory: Path, upstream: str, process: Subprocess, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, directory: Path, upstream: str, process: Subprocess | forked.Process, session: aiohttp.ClientSession
+    ) -> None:
         self.directory = directory
         self.port = 0
         self._upstream = upstream
@@ -167,13 +168,11 @@ async def serving(
     if not isinstance(settings, Mapping):
         known["UPSTREAM_URL"] = url
     known |= env or {}
-    command = [sys.executable, "-m", "proxy", "serve", "--config", "cachegate.yaml", "--port", "0", *flags]
+    words = ("serve", "--config", "cachegate.yaml", "--port", "0", *flags)
     log = place / "gateway.log"
     before = len(log.read_text()) if log.exists() else 0
     with log.open("ab") as output:
-        process = await asyncio.create_subprocess_exec(
-            *command, cwd=place, env=environment(known), stdout=output, stderr=output
-        )
+        process = await forked.start(place, environment(known), output.fileno(), *words)
     try:
         async with session() as asking:
             gateway = Process(place, url, process, asking)
