@@ -61,9 +61,9 @@ async def chat(gateway: Process, asked: Mapping[str, Any] = STREAMED, **headers:
 
 
 async def stored(gateway: Process, number: int) -> None:
-    """An answer is in the client's hands before it is in memory."""
+    """An answer is in the client's hands before it is in memory, and there before it is in a file and has been told."""
     async with asyncio.timeout(PATIENCE):
-        while (await gateway.stats())["memory"]["size"] < number:
+        while min((stats := await gateway.stats())["memory"]["size"], stats["file"]["size"]) < number:
             await asyncio.sleep(0.01)
 
 
