@@ -6,6 +6,8 @@ with httpbin(tmp_path) as origin, gateway(tmp_path, origin, {"rules": [{"pattern
 
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,12 +16,30 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from time import monotonic
 from typing import Any
+
+from tests.support.origin import Origin
 
 REPOSITORY = Path(__file__).parent.parent.parent
 PATIENCE = 30.0  # seconds that a program has to begin, and to end
 TOKEN = "test-token"
+_DIRECTIVE = re.compile(r'\s*((?:"[^"]*"|[^;{}"])+(?:;|\{[^}]*\}))')
+_OF_HTTP = re.compile(r"(?:limit_req_zone|map|proxy_cache_path|limit_conn_zone) ")
+_NGINX = """{user} daemon off; pid {directory}/nginx.pid; error_log stderr;
+events {{ }}
+http {{
+    access_log off; client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi; uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
+    proxy_cache_path {directory}/cache keys_zone=one:1m;
+    {outer}
+    server {{
+        {listen}
+        location / {{ proxy_pass {upstream}; proxy_cache one; {inner} }}
+    }}
+}}
+"""
 _TRIES = 3  # a port that was free may be another's by the time it is bound
 
 
@@ -60,7 +80,7 @@ def datasette(directory: Path, database: Path, *options: str) -> Iterator[Progra
 
 @contextmanager
 def gateway(
-    directory: Path, upstream: Program, settings: Mapping[str, Any] | None = None, *, port: int | None = None
+    directory: Path, upstream: Program | Origin, settings: Mapping[str, Any] | None = None, *, port: int | None = None
 ) -> Iterator[Program]:
     """`cachegate serve` in front of `upstream`, with settings by YAML section. The same directory and `port` again
     are a restart. That it ends with 0 on SIGTERM is part of what it must do."""
@@ -81,6 +101,53 @@ def gateway(
         yield started
         started.process.terminate()
         assert started.process.wait(PATIENCE) == 0, _log(directory, "gateway").read_text()
+
+
+@contextmanager
+def nginx(directory: Path, upstream: str, lines: str = "", *, port: int | None = None) -> Iterator[Program]:
+    """`nginx` with `proxy_cache`, as short as it can be written, and these directives: those of `http` are put there,
+    `listen` takes the place of ours, all others go where `proxy_pass` is."""
+    said = _DIRECTIVE.findall(lines)
+    outer = [line for line in said if _OF_HTTP.match(line)]
+    listens = [line for line in said if line.startswith("listen ")] or ["listen 80;"]
+    inner = [line for line in said if line not in outer + listens]
+
+    def command(port: int) -> list[str]:
+        listen = re.sub(r"\d+", f"127.0.0.1:{port}", listens[0], count=1)
+        given = {"directory": directory, "upstream": upstream, "listen": listen}
+        given |= {"outer": " ".join(outer), "inner": " ".join(inner), "user": "user root;" if not os.geteuid() else ""}
+        (directory / "nginx.conf").write_text(_NGINX.format(**given))
+        return [located("nginx"), "-p", str(directory), "-c", str(directory / "nginx.conf"), "-e", "stderr"]
+
+    with _program("nginx", directory, command, port=port) as started:
+        yield started
+
+
+@contextmanager
+def varnish(directory: Path, upstream: str, lines: str = "", *, port: int | None = None) -> Iterator[Program]:
+    """`varnishd` with the built-in VCL and these lines of VCL before it; options of its own begin with `-`."""
+    options = [word for line in lines.splitlines() if line.startswith("-") for word in line.split()]
+    own = [line for line in lines.splitlines() if not line.startswith("-")]
+    host, _, number = upstream.removeprefix("http://").rpartition(":")
+    backend = f'backend default {{ .host = "{host}"; .port = "{number}"; }}'
+    (directory / "own.vcl").write_text("\n".join(["vcl 4.1;", "import std;", backend, *own, ""]))
+    work = mkdtemp(prefix="varnish-")  # it lies in shared memory, and its path has to be short
+
+    def command(port: int) -> list[str]:
+        # no jail: its worker would be a user who may not look into this directory
+        words = ["-j", "none", "-F", "-n", work, "-a", f"127.0.0.1:{port}", "-T", "none", "-s", "malloc,64m"]
+        return [located("varnishd"), *words, "-f", str(directory / "own.vcl"), *options]
+
+    try:
+        with _program("varnish", directory, command, port=port) as started:
+            yield started
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def located(program: str) -> str:
+    """Where it lies; "" where it is not installed. Debian has servers where only root looks."""
+    return shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin") or ""
 
 
 def free_port() -> int:
