@@ -6,7 +6,7 @@ async with site("nginx", tmp_path, "proxy_cache_lock on;") as at:
 
 What is said to it are lines of its own language: directives of nginx, VCL (and options that begin with `-`), or for
 Cachegate one `option: value` each, as the pages have it: with a dot it is a setting, without one an option of a rule
-`*`. `rules` stands for itself.
+`*`. `rules` stands for itself, and what begins with `cachegate` is a command that the front does not hear of.
 """
 
 import asyncio
@@ -41,8 +41,9 @@ class Site:
     def __init__(self, name: str, directory: Path, lines: Sequence[str], origin: Origin, stack: AsyncExitStack) -> None:
         self.name = name
         self.origin = origin
-        self._lines = lines
-        self._directory = directory
+        self.directory = directory
+        self.commands = [line for line in lines if line.startswith("cachegate ")]  # for whoever wants them typed
+        self._lines = [line for line in lines if line not in self.commands]
         self._stack = stack
         self._numbers = itertools.count()
         self._redis: str | None = None
@@ -90,7 +91,7 @@ class Site:
         return await self.ask("POST", f"/cache{page}", right, body=json.dumps(body).encode())
 
     async def _begin(self, stack: AsyncExitStack, place: str, port: int | None = None) -> Program:
-        directory = self._directory / place
+        directory = self.directory / place
         directory.mkdir(exist_ok=True)
         if self.name == OURS:
             front = stack.enter_context(programs.gateway(directory, self.origin, await self._settings(), port=port))
