@@ -26,6 +26,7 @@ from tests.support.fronts import (
     OVER,
     PROGRAMS,
     SOON,
+    VERSIONS,
     Site,
     confirming,
     fetches,
@@ -588,6 +589,11 @@ async def test_a_cell_is_what_the_program_does(cell: Cell, tmp_path: Path) -> No
 
 def test_the_page_has_every_trial_in_its_order() -> None:
     assert [cell.row for cell in CELLS if cell.name == OURS] == list(TRIALS)
+    assert {cell.row for cell in CELLS if cell.says} == {*TRIALS}, "a trial that nobody passes shows nothing"
+
+
+def test_the_page_names_the_versions_that_were_run() -> None:
+    assert f"## Tried: {' and '.join(f'{name} {version}' for name, version in VERSIONS.items())}\n" in PAGE
 
 
 def test_a_cell_says_it_in_one_of_four_ways() -> None:
