@@ -611,3 +611,10 @@ def test_who_is_quicker_is_what_was_measured() -> None:
         if len(figures) > 1:
             measured[line.title] = ", ".join(sorted(figures, key=figures.__getitem__, reverse=line.unit == "MB/CPU s"))
     assert told == measured
+    # and what the page says of it in words, below
+    first = {title: names.partition(",")[0] for title, names in measured.items()}
+    assert {who for title, who in first.items() if title.startswith("memory hit")} == {OURS}
+    assert {who for title, who in first.items() if title.startswith(("file hit", "p99")) or "file" in title} == {
+        "nginx"
+    }
+    assert first["miss, stored in memory"] == "Varnish"
