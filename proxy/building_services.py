@@ -78,6 +78,7 @@ def _route(name: str, section: UpstreamSettings, free: int, around: Surroundings
         on_change=partial(around.on_change, name),
         health_check=_check(section, added),
         fellows=around.fellows(identity),
+        retried=around.watch.retried,
         wall=around.clock,
         monotonic=around.monotonic,
     )

@@ -52,3 +52,7 @@ class Outcome:
     upstream_status: int | None = None
     upstream_seconds: float | None = None
     tier_seconds: dict[Tier, float] | None = None  # what each tier took to say what it has, where it was asked
+
+    def cut(self) -> None:
+        """Its body broke off under way, and is stored nowhere, whatever the head has said."""
+        self.stored, self.stored_why = False, Why.TRUNCATED

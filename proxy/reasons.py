@@ -174,7 +174,12 @@ class Why(Enum):
         "nothing proves that the body was whole",
         "the origin ends this body by closing the connection",
     )
-    TRUNCATED = "truncated", "RFC 9111 3.3", "the body ended too early"
+    TRUNCATED = (
+        "truncated",
+        "RFC 9111 3.3",
+        "the body ended too early",
+        "the origin, or what keeps the answer, failed under way: the log says how; upstream.read_timeout",
+    )
     ZERO_TTL = "zero-ttl", "RFC 9111 4.2.1", "its lifetime is nought, or was over when it came"
     HEAD_ONLY = "head", "RFC 9111 4.3.5", "an answer to HEAD has no content to keep"
 

@@ -8,13 +8,15 @@ from proxy.entry import Found, Select
 from proxy.flight import Flight
 from proxy.flying import Flying
 from proxy.gathering import Brought
-from proxy.landing import Landing, Trip, Visit
+from proxy.landing import Failed, Kept, Landing, Trip, Visit
 from proxy.message import Reply
 from proxy.observe.tracing import Current, TraceSpan, Tracing, Value
 from proxy.outcome import Outcome, Tier
 from proxy.pipeline import Shelves
 from proxy.policy.trace_context import TraceContext
 from proxy.ranging import Ranging
+from proxy.reasons import Why
+from proxy.recording import State
 from proxy.store.parts_held import Partly
 
 
@@ -92,6 +94,8 @@ class TracedFlying(Flying):
         flight.traced = _recorded(span)
 
         def over() -> None:
+            if isinstance(span, TraceSpan):
+                span.error = _failure(flight.landing)
             tracing.end(span)
             after()
 
@@ -121,6 +125,19 @@ class TracedRanging(Ranging):
                 await super()._confirm(visit, partly)
         finally:
             self._tracing.end(span)
+
+
+def _failure(landing: Landing | None) -> str | None:
+    """How a fetch that is over has failed, in one word."""
+    match landing:
+        case Kept(recording=recording) if recording.state is State.FAILED:
+            return Why.TRUNCATED.word
+        case Failed(error=error, status=None):
+            return error.fault.value
+        case Failed(status=status):
+            return str(status)
+        case _:
+            return None
 
 
 def _link(tracing: Tracing, flight: Flight[Any]) -> None:

@@ -430,7 +430,7 @@ async def test_stats() -> None:
         "calls": 0, "upstreamSeconds": 0.0,
     }  # fmt: skip
     assert set(full["responseTime"]) == {"avg", "p50", "p95", "p99"}
-    assert full["upstream"] == {"requests": 0, "errors": 0, "inFlight": 0, "breaker": "closed"}
+    assert full["upstream"] == {"requests": 0, "errors": 0, "retries": 0, "inFlight": 0, "breaker": "closed"}
     assert {"version", "inFlight", "activeSessions", "coalesced", "malformed"} <= set(full)
 
 

@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from proxy.errors import WITHHELD, Fault
 from proxy.observe import logs
 from proxy.observe.collector import registry
-from proxy.observe.counters import Bound, Counters
+from proxy.observe.counters import Bound, Counters, UpstreamCounts
 from proxy.observe.figures import Figures, Pressure, ReplicaFigures, ServiceFigures, TierFigures
 from proxy.observe.groups import MAX_RULES, OTHER_RULES
 from proxy.observe.latency import BOUNDS, Histogram
@@ -161,6 +161,29 @@ def test_upstream_calls() -> None:
         upstream.began()
         upstream.ended(fault, 0.1)
     assert (upstream.requests, upstream.errors, upstream.in_flight) == (3, 1, 0)
+
+
+def test_calls_end_with_their_bodies_and_each_attempt_is_a_request() -> None:
+    upstream = Counters().upstream
+    for _ in range(4):
+        upstream.began()
+        upstream.answered(0.1)
+    upstream.retried()
+    assert (upstream.requests, upstream.in_flight, upstream.coming, upstream.outcomes) == (5, 0, 4, {"retried": 1})
+    upstream.over(cut=False)
+    upstream.over(cut=True)
+    assert (upstream.requests, upstream.errors, upstream.retries, upstream.seconds.count) == (5, 1, 1, 4)
+    both = Counters.merged([counters_of(upstream), counters_of(upstream)]).upstream
+    assert (both.requests, both.errors, both.coming) == (10, 2, 4)
+    upstream.forget_present()
+    assert upstream.outcomes == {"retried": 1, "ok": 1, "truncated": 1, "client-left": 2}
+    assert upstream.requests == 5  # as before: nothing that was counted falls
+
+
+def counters_of(upstream: UpstreamCounts) -> Counters:
+    counters = Counters()
+    counters.upstream = upstream
+    return counters
 
 
 def test_calls_that_were_withheld_or_given_up_say_nothing_against_an_origin() -> None:

@@ -21,7 +21,7 @@ from proxy.policy.reuse import Choice, Serve, ServeStale, judge_reuse
 from proxy.policy.storing import Keep, barred, judge_size, judge_storing
 from proxy.policy.tags import tags_of
 from proxy.rules import Mode, Rule
-from proxy.upstream.protocol import Answer
+from proxy.upstream.protocol import Answer, OnEnd
 
 _RULES = 1000  # that were seen in shadow; past it (many reloads) all are made anew
 
@@ -155,6 +155,9 @@ class _Watched:
             yield chunk
         if self.head.framing is not Framing.CLOSE:
             self._look.shadow.heard(self._look, self.head, Weight(size, digest.digest()))
+
+    def when_ended(self, act: OnEnd) -> None:
+        self._answer.when_ended(act)
 
     async def close(self) -> None:
         await self._answer.close()

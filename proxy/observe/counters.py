@@ -15,6 +15,9 @@ from proxy.reasons import Why
 
 OK = "ok"  # an answer that says nothing against the origin
 LEFT = "client-left"  # who asked did not wait for the head, which says nothing against the origin either
+CUT = Why.TRUNCATED.word  # the head came, and the body ended too early
+RETRIED = "retried"  # sent to an origin, and sent again: the call is counted by what the last attempt brought
+_BLAMELESS = frozenset({OK, LEFT, RETRIED})
 MAX_LOST = 100  # URLs whose misses are told by the time that they took
 
 
@@ -45,12 +48,14 @@ class TierCounts:
 
 @dataclass(slots=True)
 class UpstreamCounts:
-    """Calls to the origins, by how they went: OK, LEFT or the word of the fault. Those that were withheld are no
-    requests to an origin, and told apart, by why."""
+    """Requests to the origins, by how they went: OK, LEFT, CUT, RETRIED or the word of the fault; `coming`: the head
+    was fine, and how the body ends is not known yet. Those that were withheld are no requests to an origin, and told
+    apart, by why. Health checks are not counted here."""
 
     outcomes: dict[str, int] = field(default_factory=dict)
     withheld: dict[str, int] = field(default_factory=dict)
-    in_flight: int = 0
+    in_flight: int = 0  # until their head
+    coming: int = 0
     seconds: Histogram = field(default_factory=Histogram)
 
     def began(self) -> None:
@@ -68,25 +73,55 @@ class UpstreamCounts:
         """Who asked has gone, after `seconds`."""
         self._ended(LEFT, seconds)
 
+    def answered(self, seconds: float) -> None:
+        """A head that is fine came after `seconds`; `over` follows."""
+        self.in_flight -= 1
+        self.coming += 1
+        self.seconds.observe(seconds)
+
+    def over(self, *, cut: bool) -> None:
+        """The body has come, or was not wanted any more; or it was `cut`."""
+        self.coming -= 1
+        self._count(CUT if cut else OK)
+
+    def retried(self) -> None:
+        """An attempt that was sent has brought nothing, and is made again."""
+        self._count(RETRIED)
+
+    def forget_present(self) -> None:
+        """Its process has gone, with whoever waited for what was coming."""
+        self.in_flight, coming, self.coming = 0, self.coming, 0
+        if coming:
+            self._count(LEFT, coming)
+
     def _ended(self, word: str, seconds: float) -> None:
         self.in_flight -= 1
-        self.outcomes[word] = self.outcomes.get(word, 0) + 1
+        self._count(word)
         self.seconds.observe(seconds)
+
+    def _count(self, word: str, number: int = 1) -> None:
+        self.outcomes[word] = self.outcomes.get(word, 0) + number
 
     def add(self, other: "UpstreamCounts") -> None:
         add_counts(self.outcomes, other.outcomes)
         add_counts(self.withheld, other.withheld)
         self.in_flight += other.in_flight
+        self.coming += other.coming
         self.seconds.add(other.seconds)
 
     @property
     def requests(self) -> int:
-        return sum(self.outcomes.values())
+        """What the origins were sent, each attempt of a call by itself; what could not be sent counts once a call."""
+        return sum(self.outcomes.values()) + self.coming
+
+    @property
+    def retries(self) -> int:
+        return self.outcomes.get(RETRIED, 0)
 
     @property
     def errors(self) -> int:
-        """What a breaker takes for failures, as far as the head tells."""
-        return self.requests - self.outcomes.get(OK, 0) - self.outcomes.get(LEFT, 0)
+        """What a breaker takes for failures, as far as they have ended."""
+        return sum(count for word, count in self.outcomes.items() if word not in _BLAMELESS)
 
 
 class Tally:
@@ -155,7 +190,8 @@ class Counters:
 
     def forget_present(self) -> None:
         """Its process has gone: nothing is under way there any more."""
-        self.in_flight = self.connections = self.upstream.in_flight = 0
+        self.in_flight = self.connections = 0
+        self.upstream.forget_present()
 
     @property
     def requests(self) -> int:

@@ -55,13 +55,15 @@ STATES = ("connecting", "ready", "degraded", "closed")
 
 @dataclass(frozen=True, slots=True)
 class ReplicaFigures:
-    """One of the origins behind a service. `up`: it gets calls, as far as anybody knows."""
+    """One of the origins behind a service. `up`: it gets calls, as far as anybody knows. `checks`: health checks, which
+    are no requests."""
 
     name: str
     up: bool = True
     in_flight: int = 0
     requests: int = 0
     errors: int = 0
+    checks: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,7 @@ def _replica(parts: Sequence[ReplicaFigures]) -> ReplicaFigures:
         sum(part.in_flight for part in parts),
         sum(part.requests for part in parts),
         sum(part.errors for part in parts),
+        sum(part.checks for part in parts),
     )
 
 

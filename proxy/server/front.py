@@ -314,8 +314,10 @@ class Front:
         except ConnectionError:
             _log.debug("the client left before its answer to %s was sent", exchange.request.path)
         except CachegateError as error:
+            reply.outcome.cut()
             _log.info("the answer to %s was cut: %s", exchange.request.path, error)
         except Exception:
+            reply.outcome.cut()
             _log.exception("the answer to %s was cut", exchange.request.path)
         if not isinstance(raw, Plain) and spoilt(raw):
             raw.protocol.force_close()

@@ -8,6 +8,7 @@ from proxy.message import Reply, Request
 from proxy.observe.counters import Counters, Tally, told
 from proxy.observe.tracing import TraceSpan, Tracing, Value, method, named
 from proxy.policy.trace_context import TraceContext, context_of, parse
+from proxy.reasons import Why
 from proxy.server.access_log import AccessLog, Books, Line
 from proxy.server.again import Again, Asking
 from proxy.server.fastlane import FastLane
@@ -178,3 +179,5 @@ def _judge(span: TraceSpan, reply: Reply, *, complete: bool) -> None:
         span.error = str(reply.status)
     elif not complete and reply.status != 499:
         span.attributes["cachegate.complete"] = False
+        if told(reply.outcome) is Why.TRUNCATED:
+            span.error = Why.TRUNCATED.word

@@ -9,7 +9,7 @@ from proxy.errors import ClientGone, Fault, UpstreamError
 from proxy.message import Head, Upload
 from proxy.upstream.attempt import AttemptFailed, Patience, Stage
 from proxy.upstream.connection import Connection
-from proxy.upstream.protocol import Call, Informational
+from proxy.upstream.protocol import Call, Informational, OnEnd
 
 # Their end is nobody's promise, so no total time binds them; the silence between bytes still does.
 STREAMS = ("text/event-stream", "application/x-ndjson", "multipart/x-mixed-replace")
@@ -21,7 +21,6 @@ def _streams(content_type: str) -> bool:
 
 
 Sender = asyncio.Task[None]
-OnEnd = Callable[[UpstreamError | None], None]
 
 
 async def ask(
@@ -151,7 +150,7 @@ class StreamedAnswer:
             self._end(None)
 
     def when_ended(self, act: OnEnd) -> None:
-        """Call `act` once when the answer is over: read to its end or given up (None), or failed (the error)."""
+        """As the port says."""
         if self._ended:
             act(None)
         else:

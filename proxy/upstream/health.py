@@ -71,6 +71,7 @@ class HealthCheck:
                 first = False
                 good = await self.ask(replica)
                 if good is not None:
+                    replica.checks += 1
                     self._fellows.tell(Checked(replica.name, good))
                     if self._judge(replica, good):
                         state = "healthy again" if good else "unhealthy"

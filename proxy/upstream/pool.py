@@ -40,7 +40,8 @@ class ReplicaPool:
 
     A call's place in the bulkhead lasts until its answer is over; streams that end when they like, and websockets,
     give it back with their head and are bounded by the connections of their client, and of their rule. `admission` says
-    which calls may be made, `budget` which of them a second time.
+    which calls may be made, `budget` which of them a second time; `retried` hears of each that an origin may have got
+    twice.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class ReplicaPool:
         retries: int = 1,
         health_check: Check | None = None,
         fellows: Fellows = NOBODY,
+        retried: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counts = Counts()
@@ -60,6 +62,7 @@ class ReplicaPool:
         self._admission = admission
         self._budget = budget
         self._retries = retries
+        self._retried = retried
         self._monotonic = monotonic
         self._health = HealthCheck(self.replicas, health_check, fellows) if health_check else None
 
@@ -182,6 +185,8 @@ class ReplicaPool:
                 if len(tried) > self._retries or not stay.may_repeat() or not self._again(e, call, tried):
                     raise
                 self.counts.retries += 1
+                if e.stage is not Stage.CONNECT:
+                    self._retried()
                 fresh = True
             else:
                 replica.reached()
@@ -204,7 +209,7 @@ class ReplicaPool:
         """What is known of each replica now."""
         now = self._monotonic()
         return tuple(
-            ReplicaFigures(each.name, each.can_take(now), each.in_flight, each.requests, each.errors)
+            ReplicaFigures(each.name, each.can_take(now), each.in_flight, each.requests, each.errors, each.checks)
             for each in self.replicas
         )
 

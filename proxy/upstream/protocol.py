@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
+from proxy.errors import UpstreamError
 from proxy.fixed import fixed
 from proxy.message import Fields, Head, Upload
 
@@ -46,11 +47,16 @@ class Answer(Protocol):
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
+    def when_ended(self, act: "OnEnd") -> None:
+        """Call `act` once when the answer is over: read to its end or given up (None), or failed (the error)."""
+        ...
+
     async def close(self) -> None:
         """Give up what was not read (its connection is not used again); idempotent, needed on every path."""
         ...
 
 
+OnEnd = Callable[[UpstreamError | None], None]
 Informational = Callable[[Head], None]
 
 

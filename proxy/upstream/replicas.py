@@ -17,6 +17,7 @@ class Replica:
     in_flight: int = 0
     requests: int = 0
     errors: int = 0
+    checks: int = 0  # how often it was asked how it is; these are no requests
     breaks: int = 0  # in a row
     out_until: float = 0.0  # monotonic
     failed_at: float = 0.0

@@ -55,14 +55,21 @@ class Service(Upstream, Connector, Protocol):
 
 
 class Watch(Protocol):
-    """Hears of every call: when it begins, and when its head has come or it failed, after how many seconds. A head
-    that a breaker takes for a failure is one. `left`: who asked has not waited for it."""
+    """Hears of every call: when it begins, and when it was `answered` or failed, after how many seconds. A head that a
+    breaker takes for a failure is one. `left`: who asked has not waited for it. `over`: what was answered has come
+    whole or was given up, or was cut. `retried`: what an origin was sent is sent again."""
 
     def began(self) -> None: ...
 
     def ended(self, fault: Fault | None, seconds: float) -> None: ...
 
     def left(self, seconds: float) -> None: ...
+
+    def answered(self, seconds: float) -> None: ...
+
+    def over(self, *, cut: bool) -> None: ...
+
+    def retried(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +162,7 @@ class Routes:
         """Pass a websocket upgrade on."""
         call = self._call(request, rule, request.target)
         service = self._route(rule).service
-        return await self._told(lambda: service.connect(call), _status)
+        return await self._told(lambda: service.connect(call), self._linked)
 
     def start(self) -> None:
         for route in self.by_name.values():
@@ -190,10 +197,10 @@ class Routes:
 
     def _fetch(self, rule: Rule, call: Call, inform: Informational | None) -> Coroutine[Any, Any, Answer]:
         service = self._route(rule).service
-        return self._told(lambda: service.fetch(call, inform), lambda answer: answer.head.status)
+        return self._told(lambda: service.fetch(call, inform), self._answered)
 
-    async def _told(self, ask: Callable[[], Awaitable[R]], status: Callable[[R], int]) -> R:
-        """Ask, and tell what became of it."""
+    async def _told(self, ask: Callable[[], Awaitable[R]], told: Callable[[R, float], None]) -> R:
+        """Ask, and tell what became of it; `told` does so of an answer, and after how many seconds it came."""
         began = self._timer()
         self._watch.began()
         try:
@@ -209,8 +216,24 @@ class Routes:
             else:
                 self._watch.ended(Fault.RESET, self._timer() - began)
             raise
-        self._watch.ended(Fault.ERROR if status(answer) in TROUBLE else None, self._timer() - began)
+        told(answer, self._timer() - began)
         return answer
+
+    def _answered(self, answer: Answer, seconds: float) -> None:
+        """Whether it was a good one is known at its end."""
+        watch = self._watch
+        if answer.head.status in TROUBLE:
+            watch.ended(Fault.ERROR, seconds)
+        else:
+            watch.answered(seconds)
+            answer.when_ended(lambda failure: watch.over(cut=failure is not None))
+
+    def _linked(self, answer: Link | Answer, seconds: float) -> None:
+        """A websocket has no end that would prove anything."""
+        if isinstance(answer, Link):
+            self._watch.ended(None, seconds)
+        else:
+            self._answered(answer, seconds)
 
     def _call(
         self,
@@ -240,10 +263,6 @@ class Routes:
             host=request.host if route.preserve_host and rule.key.host else None,
             compartment=Compartment(rule.name, rule.concurrency) if rule.concurrency is not None else None,
         )
-
-
-def _status(answer: Link | Answer) -> int:
-    return 101 if isinstance(answer, Link) else answer.head.status
 
 
 def _too_full() -> UpstreamError:

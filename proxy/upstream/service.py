@@ -29,6 +29,7 @@ def service(
     on_change: Callable[[Change], None] = lambda change: None,
     health_check: Check | None = None,
     fellows: Fellows = NOBODY,
+    retried: Callable[[], None] = lambda: None,
     wall: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> ReplicaPool:
@@ -36,7 +37,8 @@ def service(
 
     `max_connections` is per replica, `max_in_flight` and `max_queue` for all together, and so are breaker and budget:
     they look back over the same window. `on_change` hears when the breaker opens and closes by what was found here, and
-    so do `fellows`. ConfigError for a URL that cannot be used. Health checks begin with `start`.
+    so do `fellows`; `retried` of each attempt that was sent and is made again. ConfigError for a URL that cannot be
+    used. Health checks begin with `start`.
     """
     thresholds = breaker or Thresholds()
     clients = [
@@ -58,6 +60,7 @@ def service(
         retries=retries,
         health_check=health_check,
         fellows=fellows,
+        retried=retried,
         monotonic=monotonic,
     )
 

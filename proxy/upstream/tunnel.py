@@ -21,8 +21,8 @@ from proxy.message import Fields, Head
 from proxy.policy.forwarding import response_fields
 from proxy.upstream.attempt import AttemptFailed, Stage
 from proxy.upstream.client import OriginClient
-from proxy.upstream.exchange import OnEnd, StreamedAnswer
-from proxy.upstream.protocol import Call, Frame
+from proxy.upstream.exchange import StreamedAnswer
+from proxy.upstream.protocol import Call, Frame, OnEnd
 
 MAX_MESSAGE = 16 * 1024 * 1024  # bytes of one message; a larger one ends the link with 1009
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3

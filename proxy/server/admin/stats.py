@@ -235,6 +235,7 @@ def _upstream(counters: Counters, figures: Figures) -> Document:
     document: Document = {
         "requests": counters.upstream.requests,
         "errors": counters.upstream.errors,
+        "retries": counters.upstream.retries,
         "inFlight": counters.upstream.in_flight,
         "breaker": "closed",
     }
@@ -249,6 +250,7 @@ def _upstream(counters: Counters, figures: Figures) -> Document:
             "inFlight": replica.in_flight,
             "requests": replica.requests,
             "errors": replica.errors,
+            "checks": replica.checks,
         }
         for name, service in figures.services.items()
         for replica in service.replicas
