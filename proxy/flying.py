@@ -9,6 +9,7 @@ from proxy.entry import Entry, Found
 from proxy.errors import Fault, StoreError, UpstreamError
 from proxy.fetching import Fetching
 from proxy.flight import Flight, Flights, Lately, Waiters
+from proxy.hooks import hook
 from proxy.landing import Arrived, Confirmed, Failed, Kept, Landing, Skipped, Trip, Visit
 from proxy.message import Fields, Head, Reply
 from proxy.outcome import Outcome, Verdict
@@ -139,6 +140,7 @@ class Flying:
             case Kept(owner=owner, reader=reader) if owner is trip:
                 reader.leave()
 
+    @hook
     def _board(self, visit: Visit, *, alone: bool) -> tuple[str, Flight[Landing], bool]:
         """The flight to take, by what key it is known, and whether this visit leads it."""
         if alone:
@@ -147,6 +149,7 @@ class Flying:
         flight, leads = self.flights.join(key, lambda landing: self._joinable(visit, landing))
         return key, flight, leads
 
+    @hook
     def _start(
         self,
         key: str,

@@ -18,6 +18,7 @@ from proxy.errors import Fault, UpstreamError
 from proxy.flight import Flight, Flights, Lately
 from proxy.flying import Patience
 from proxy.gathering import Brought, Gathering, Leg, Unshared
+from proxy.hooks import hook
 from proxy.landing import Failed, Start, Visit
 from proxy.message import Head, Reply
 from proxy.outcome import Outcome, Tier, Verdict
@@ -153,6 +154,7 @@ class Ranging:
             return Why.REQUEST_NO_STORE
         return self._uncacheable.get(visit.company)
 
+    @hook
     async def _lead(self, errand: Errand, name: str, flight: Flight[Brought], outcome: Outcome) -> Reply | None:
         """Ask the origin; None when what came does not fit what is held."""
 
@@ -190,6 +192,7 @@ class Ranging:
 
     # -- shared with others ----------------------------------------------------------------------------------------
 
+    @hook
     async def _share(self, errand: Errand, name: str, flight: Flight[Brought], outcome: Outcome) -> Reply | None:
         """The reply from the answer to somebody else; None when it is not for this one too. As with whole answers, one
         of those who wait for too long asks a second time, and the rest wait on."""
@@ -251,6 +254,7 @@ class Ranging:
         if not self._tasks.spawn(work(), "refresh"):
             self._flights.over(name, flight)
 
+    @hook
     async def _confirm(self, visit: Visit, partly: Partly) -> None:
         """A 304 renews it; any other answer but an error shows that it is not current, and the next one asks anew."""
         request, rule = for_everybody(visit.request, visit.rule, partly.entry.vary), visit.rule

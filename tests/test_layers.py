@@ -8,7 +8,7 @@ from tests.support.parsed import parsed
 ROOT = Path(__file__).parent.parent / "proxy"
 # Bottom to top. A line is one rank: a name may import what stands above it here, and nothing else of ours.
 ORDER = """
-reasons version importing fixed
+reasons version importing fixed hooks
 errors
 outcome policy.memo
 names

@@ -1,9 +1,10 @@
 """Requests as spans, as a collector of OpenTelemetry gets them (row 101): whose part each is, and what it tells."""
 
 import asyncio
+import inspect
 import re
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import FrameType
 from typing import Any
@@ -12,6 +13,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+import proxy.invalidation.traced as invalidation
+import proxy.server.traced as server
+import proxy.traced as ways
+import proxy.upstream.traced as upstream
 from proxy.message import Fields
 from proxy.observe.tracing import TraceSpan, Tracing
 from proxy.tracing import PLAIN
@@ -81,7 +86,15 @@ async def test_a_miss_is_a_request_its_lookups_its_fetch_and_the_call() -> None:
     assert parts["fetch"].attributes == {"cachegate.rule": "users", "cachegate.reason": "uri-miss"}
     call = below(collector, parts["fetch"])["GET"]
     assert (call.kind, call.trace) == ("client", TRACE)
-    assert (call.attributes["peer.service"], call.attributes["http.response.status_code"]) == ("main", 200)
+    assert call.attributes == {
+        "http.request.method": "GET",
+        "http.response.status_code": 200,
+        "url.path": "/users/7",
+        "server.address": "127.0.0.1",
+        "server.port": origin.port,
+        "peer.service": "main",
+        "cachegate.upstream": "main",
+    }
     assert (told, state) == ((TRACE, call.id, "01"), TRACED["tracestate"])
     assert {span.state for span in collector.spans} == {TRACED["tracestate"]}
     lookups = [parts["lookup memory"], parts["lookup file"]]
@@ -264,6 +277,7 @@ async def test_what_an_unsafe_request_ends_is_part_of_it() -> None:
 
 async def test_an_origin_that_is_away_is_an_error_of_call_and_request() -> None:
     async with traced({"upstream": {"retries": 0}}) as (origin, gateway, collector):
+        port = origin.port
         await origin.stop()
         got = await gateway.get("/users/7", TRACED)
         assert got.status == 502
@@ -271,6 +285,31 @@ async def test_an_origin_that_is_away_is_an_error_of_call_and_request() -> None:
     call = await collector.span("GET", peer__service="main")
     assert (request.failed, request.attributes["error.type"]) == (True, "502")
     assert (call.failed, call.attributes["error.type"]) == (True, "upstream-refused")
+    assert (call.attributes["server.address"], call.attributes["server.port"]) == ("127.0.0.1", port)
+
+
+async def test_a_call_names_the_replica_that_was_asked_last_and_how_often_one_was_asked_again() -> None:
+    async with Origin() as gone:
+        away = gone.url
+    async with traced({"upstream": {"url": [away, away.replace("127.0.0.1", "localhost")], "retries": 1}}) as (
+        _,
+        gateway,
+        collector,
+    ):
+        assert (await gateway.get("/users/7", TRACED)).status == 502
+    call = (await collector.span("GET", peer__service="main")).attributes
+    assert (call["server.port"], call["http.request.resend_count"]) == (int(away.rpartition(":")[2]), 1)
+
+
+async def test_a_call_that_was_withheld_names_no_origin() -> None:
+    async with traced({"upstream": {"retries": 0, "breaker": {"consecutive": 1}}}) as (origin, gateway, collector):
+        await origin.stop()
+        for _ in range(2):
+            await gateway.get("/a", {**TRACED, "Cache-Control": "no-store"})
+    away, withheld = await collector.those("GET", 2, peer__service="main")
+    assert "server.address" in away.attributes
+    assert withheld.attributes["error.type"] == "breaker-open"
+    assert not {"server.address", "server.port"} & set(withheld.attributes)
 
 
 async def test_what_is_refused_at_the_door_is_a_span_too() -> None:
@@ -314,6 +353,10 @@ async def test_a_websocket_tells_its_origin_and_is_one_span() -> None:
         call = await collector.span("GET", peer__service="main")
         assert (request.trace, request.parent, call.parent) == (TRACE, CALLER, request.id)
         assert heard == [f"00-{TRACE}-{call.id}-01"]
+        assert (call.attributes["server.address"], call.attributes["server.port"]) == (
+            "127.0.0.1",
+            runner.addresses[0][1],
+        )
     finally:
         await runner.cleanup()
 
@@ -348,6 +391,43 @@ async def test_where_nothing_is_traced_nothing_that_traces_runs() -> None:
         finally:
             sys.setprofile(None)
     assert ran == []
+
+
+def own(cls: type, name: str) -> Callable[..., object] | None:
+    """A method of ours that stands in the class itself."""
+    method = vars(cls).get(name)
+    return method if inspect.isfunction(method) and method.__module__.startswith("proxy.") else None
+
+
+def test_what_is_overridden_is_public_or_a_hook_and_takes_what_it_took() -> None:
+    """And what is marked as a hook is one: who traces is the only one who overrides."""
+    tracers = [cls for module in (invalidation, ways, server, upstream) for cls in vars(module).values() if traces(cls)]
+    assert len(tracers) == 7
+    overridden = set()
+    for cls in tracers:
+        for name in [name for name in vars(cls) if name != "__init__" and own(cls, name)]:
+            for parent in cls.__mro__[1:]:
+                if (method := own(parent, name)) is not None:
+                    assert not private(name) or hasattr(method, "__hook__"), (cls, name)
+                    assert parameters(vars(cls)[name]) == parameters(method), (cls, name)
+                    overridden.add(method)
+    parents = [parent for cls in tracers for parent in cls.__mro__[1:]]
+    marked = {method for parent in parents for method in vars(parent).values() if hasattr(method, "__hook__")}
+    assert marked == {method for method in overridden if private(method.__name__)}
+    assert len(marked) == 8
+
+
+def private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__")
+
+
+def traces(cls: object) -> bool:
+    return isinstance(cls, type) and cls.__name__.startswith("Traced") and len(cls.__mro__) > 2
+
+
+def parameters(method: Callable[..., object]) -> list[tuple[object, ...]]:
+    taken = inspect.signature(method).parameters.values()
+    return [(each.name, each.kind, each.annotation, each.default is each.empty) for each in taken]
 
 
 def test_a_request_ends_no_span_but_its_own() -> None:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
 from proxy.entry import Entry
+from proxy.hooks import hook
 from proxy.invalidation.journal import DEAD, Journal
 from proxy.invalidation.purge_requests import PurgeError, PurgeRequest
 from proxy.invalidation.records import Appended, Kind, Matcher, Purge, Spread, url_name
@@ -181,6 +182,7 @@ class Purger:
                 self._receipts[id] = at, receipt
         return receipt
 
+    @hook
     async def _apply(self, purge: Purge) -> Receipt:
         number, kept = await self._log.apply(purge)
         self._on_purge(purge)

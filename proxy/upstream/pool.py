@@ -173,6 +173,8 @@ class ReplicaPool:
             tried.append(replica)
             replica.requests += 1
             replica.in_flight += 1
+            if call.tried is not None:
+                call.tried(replica.client.authority.host, replica.client.authority.port)
             try:
                 result = await attempt(replica, fresh)
             except BaseException as e:

@@ -22,7 +22,8 @@ class Call:
     """One request to the origin. `target` is sent as it is (origin-form, ASCII); `fields` hold no Host, no framing.
 
     `host` is the Host to send when the client's is to be preserved, else None: the upstream's own authority.
-    `compartment` is None where the service's own bounds are enough.
+    `compartment` is None where the service's own bounds are enough. `tried` hears the host and the port of each origin
+    that is asked, before it is.
     """
 
     method: str
@@ -31,6 +32,7 @@ class Call:
     body: Upload | None = None
     host: str | None = None
     compartment: Compartment | None = None
+    tried: Callable[[str, int], None] | None = None
 
 
 class Answer(Protocol):

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from proxy.entry import Pairs
 from proxy.errors import CachegateError, Fault, UpstreamError
+from proxy.hooks import hook
 from proxy.message import Request
 from proxy.observe.figures import ServiceFigures, ServiceGlance
 from proxy.policy.conditional import for_the_origin
@@ -160,9 +161,7 @@ class Routes:
 
     async def connect(self, request: Request, rule: Rule) -> Link | Answer:
         """Pass a websocket upgrade on."""
-        call = self._call(request, rule, request.target)
-        service = self._route(rule).service
-        return await self._told(lambda: service.connect(call), self._linked)
+        return await self._connect(rule, self._call(request, rule, request.target))
 
     def start(self) -> None:
         for route in self.by_name.values():
@@ -195,9 +194,17 @@ class Routes:
             raise UpstreamError(Fault.REFUSED, "no upstream is set")
         return route
 
+    @hook
     def _fetch(self, rule: Rule, call: Call, inform: Informational | None) -> Coroutine[Any, Any, Answer]:
+        """One exchange, from its beginning to the head of its answer, attempts that are made again included."""
         service = self._route(rule).service
         return self._told(lambda: service.fetch(call, inform), self._answered)
+
+    @hook
+    def _connect(self, rule: Rule, call: Call) -> Coroutine[Any, Any, Link | Answer]:
+        """One exchange that may open a websocket, from its beginning to the head of its answer."""
+        service = self._route(rule).service
+        return self._told(lambda: service.connect(call), self._linked)
 
     async def _told(self, ask: Callable[[], Awaitable[R]], told: Callable[[R, float], None]) -> R:
         """Ask, and tell what became of it; `told` does so of an answer, and after how many seconds it came."""

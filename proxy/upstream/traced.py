@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from proxy.errors import UpstreamError
-from proxy.message import Request
-from proxy.observe.tracing import Current, Kind, TraceSpan, Tracing, method, named
+from proxy.observe.tracing import Current, Kind, TraceSpan, Tracing, Value, method, named
 from proxy.policy.trace_context import carrying
 from proxy.rules import MAIN, Rule
 from proxy.upstream.protocol import Answer, Call, Informational, Link
@@ -23,26 +23,27 @@ class TracedRoutes(Routes):
         self._tracing = tracing
 
     async def _fetch(self, rule: Rule, call: Call, inform: Informational | None) -> Answer:
-        span = self._begin(call.method, call.target, rule)
-        call = replace(call, fields=carrying(call.fields, span.context))
+        span, call = self._begin(rule, call)
         return await self._ended(span, super()._fetch(rule, call, inform), lambda answer: answer.head.status)
 
-    async def connect(self, request: Request, rule: Rule) -> Link | Answer:
-        span = self._begin(request.method, request.target, rule)
-        request = replace(request, fields=carrying(request.fields, span.context))
-        return await self._ended(span, super().connect(request, rule), _status)
+    async def _connect(self, rule: Rule, call: Call) -> Link | Answer:
+        span, call = self._begin(rule, call)
+        return await self._ended(span, super()._connect(rule, call), _status)
 
-    def _begin(self, asked: str, target: str, rule: Rule) -> Current:
-        span = self._tracing.begin(named(asked), Kind.CLIENT)
-        if isinstance(span, TraceSpan):
-            service = rule.upstream or MAIN
-            span.attributes = {
-                "http.request.method": method(asked),
-                "url.path": target.partition("?")[0],
-                "peer.service": service,
-                "cachegate.upstream": service,
-            }
-        return span
+    def _begin(self, rule: Rule, call: Call) -> tuple[Current, Call]:
+        """The span of a call, and the call as it tells its origin of it."""
+        span = self._tracing.begin(named(call.method), Kind.CLIENT)
+        fields = carrying(call.fields, span.context)
+        if not isinstance(span, TraceSpan):
+            return span, replace(call, fields=fields)
+        service = rule.upstream or MAIN
+        span.attributes = {
+            "http.request.method": method(call.method),
+            "url.path": call.target.partition("?")[0],
+            "peer.service": service,
+            "cachegate.upstream": service,
+        }
+        return span, replace(call, fields=fields, tried=partial(_tried, span.attributes))
 
     async def _ended(
         self, span: Current, asking: Coroutine[Any, Any, Result], status_of: Callable[[Result], int]
@@ -63,6 +64,15 @@ class TracedRoutes(Routes):
             return answer
         finally:
             self._tracing.end(span)
+
+
+def _tried(attributes: dict[str, Value], host: str, port: int) -> None:
+    """The origin that was asked last, and how often one was asked again, by the semantic conventions for HTTP clients;
+    of a call that was withheld there is none."""
+    if "server.address" in attributes:
+        again = attributes.get("http.request.resend_count", 0)
+        attributes["http.request.resend_count"] = int(again) + 1
+    attributes["server.address"], attributes["server.port"] = host, port
 
 
 def _failed(span: Current, word: str) -> None:
