@@ -137,7 +137,15 @@ class Gateway:
             self._noting.stored,
         )
         self._measuring = Measuring(
-            settings, self._place, self.counters, self.tiers, self.story, self.shedding, access, self._clock
+            settings,
+            self._place,
+            self.counters,
+            self.tiers,
+            self.story,
+            self.shedding,
+            access,
+            self.telemetry,
+            self._clock,
         )
         self.telling = Telling(
             self.events,

@@ -13,6 +13,7 @@ from proxy.settings.model import Settings
 from proxy.shedding import Shedding
 from proxy.story import Story
 from proxy.tiers import Tiers
+from proxy.tracing import Telemetry
 
 
 class Measuring:
@@ -28,6 +29,7 @@ class Measuring:
         story: Story,
         shedding: Shedding,
         access: LineWriter | None,
+        telemetry: Telemetry,
         clock: Callable[[], float],
     ) -> None:
         self._place = place
@@ -36,6 +38,7 @@ class Measuring:
         self._story = story
         self._shedding = shedding
         self._access = access
+        self._telemetry = telemetry
         self._remembering = place.remembering(settings, self._copy, clock)
 
     def own(self) -> tuple[Counters, Figures]:
@@ -46,6 +49,7 @@ class Measuring:
         services = {name or MAIN: service for name, service in self._story.routes.figures.items()}
         if self._access is not None:
             counters.passed[Bound.LINES] = self._access.dropped
+        counters.passed[Bound.SPANS] = self._telemetry.lost
         durable = self._place.log.durable
         return counters, replace(figures, services=services, pressure=self._shedding.now(), durable=durable)
 

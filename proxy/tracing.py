@@ -81,6 +81,11 @@ class Collector(Protocol):
         """Whether the last figures were."""
         ...
 
+    @property
+    def lost(self) -> int:
+        """Spans that were dropped, or not taken."""
+        ...
+
     async def close(self) -> None:
         """Send what waits, within a bound."""
         ...
@@ -97,6 +102,11 @@ class Telemetry:
         self._collector = collector
         self._figures = collector if figures else None
         self._every = every
+
+    @property
+    def lost(self) -> int:
+        """Spans that no collector has got, or will."""
+        return 0 if self._collector is None else self._collector.lost
 
     async def run(self, take: Take) -> None:
         """Send figures for ever."""

@@ -2,14 +2,18 @@
 OpenTelemetry at all."""
 
 import asyncio
+import logging
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
+from proxy.observe import otlp
+from proxy.observe.tracing import Tracing
 from tests.support.collector import Collector, told
 from tests.support.origin import Origin
 from tests.support.process import REPOSITORY, Process, environment, serving
@@ -77,6 +81,56 @@ async def test_each_worker_tells_its_own_spans_and_one_the_figures_of_all(origin
 async def asked(gateway: Process, number: int = 3) -> None:
     for _ in range(number):
         assert (await gateway.get("/users/7")).status == 200
+
+
+async def test_spans_that_find_too_many_waiting_are_counted_and_told_of_once_each_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "cachegate")
+    async with Collector() as there:
+        there.hangs = True
+        collector = otlp.Collector(there.url, {}, "edge", {})
+        tracing = Tracing(collector.record, 1.0)
+
+        def recorded(number: int) -> None:
+            for _ in range(number):
+                tracing.end(tracing.always("span"))
+
+        try:
+            recorded(otlp.BATCH)
+            await until(lambda: there.calls == 1)  # these wait no more: the collector has them
+            recorded(otlp.BOUND)
+            assert (collector.lost, caplog.messages) == (0, [])
+            recorded(7)
+            assert (collector.lost, caplog.messages) == (7, ["spans are dropped: 4096 wait for the collector"])
+            there.answers()
+            await there.until(lambda: len(there.spans) == otlp.BATCH + otlp.BOUND)
+            recorded(1)
+            assert (collector.lost, caplog.messages[1:]) == (7, ["no more spans are dropped; 7 were"])
+        finally:
+            await collector.close()
+        assert len(there.spans) == otlp.BATCH + otlp.BOUND + 1
+
+
+async def test_spans_that_a_collector_does_not_take_are_counted(origin: Origin) -> None:
+    async with Collector() as collector:
+        collector.status = 401
+        settings = {**USERS, **collector.settings(metrics=False)}
+        async with serving(origin, settings) as gateway:
+            assert (await gateway.stats())["passed"]["spans"] == 0
+            await asked(gateway, 1)
+            async with asyncio.timeout(20):
+                while (stats := await gateway.stats())["passed"]["spans"] < 5:  # the request, lookups, fetch, call
+                    await asyncio.sleep(0.05)
+            assert stats["passed"]["spans"] == 5
+            metrics = (await gateway.admin("GET", "/metrics")).body.decode()
+    assert 'cachegate_bounds_passed_total{bound="spans"} 5.0' in metrics
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.slow

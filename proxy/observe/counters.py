@@ -28,6 +28,7 @@ class Bound(StrEnum):
     HEAD = "timeouts.head"  # heads that had begun and did not come in time; they count as malformed too
     TAGS = "limits.tags"  # tags that entries were stored without, those that are too long included
     LINES = "log lines"  # lines that found too many waiting, or nobody to read them
+    SPANS = "spans"  # of traces: those that found too many waiting, or were not taken by the collector
 
 
 @dataclass(slots=True)

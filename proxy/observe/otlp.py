@@ -1,7 +1,7 @@
 """What is told to a collector of OpenTelemetry, by OTLP over HTTP. All that knows OpenTelemetry's own types is here.
 
-It is imported only where an endpoint is set: it is in the extra `otel`. Spans are sent by a thread of the SDK; what it
-cannot get rid of is dropped, oldest first, once BOUND of them wait.
+It is imported only where an endpoint is set: it is in the extra `otel`. Spans are sent by a thread of the SDK; those
+that find BOUND others waiting are dropped here, before the SDK would drop some and tell nobody how many.
 """
 
 import asyncio
@@ -32,6 +32,7 @@ from proxy.version import VERSION
 _log = logging.getLogger("cachegate")
 
 BOUND = 4096  # spans that wait, some 2 KB each
+AGAIN = BOUND // 2  # that wait when it is told that none is dropped any more
 BATCH = 64  # spans that are sent together: to encode them holds up everybody for three milliseconds
 DELAY = 1.0  # seconds that a span waits for others
 PATIENCE = 5.0  # seconds for a collector, tries that fail included
@@ -68,10 +69,28 @@ class Collector:
             schedule_delay_millis=DELAY * 1000,
             max_export_batch_size=BATCH,
         )
+        self._taken_in = 0  # spans that were given to the SDK
+        self._dropped = 0
+        self._full_since: int | None = None  # how many were dropped before those that are being dropped now
 
     def record(self, span: TraceSpan) -> None:
-        """Have it sent; it is not waited for."""
+        """Have it sent; it is not waited for. Where too many wait it is dropped and counted."""
+        waiting = self._taken_in - self._watched.handed
+        if waiting >= BOUND:
+            if self._full_since is None:
+                self._full_since = self._dropped
+                _log.warning("spans are dropped: %d wait for the collector", waiting)
+            self._dropped += 1
+            return
+        if self._full_since is not None and waiting <= AGAIN:
+            self._relieved()
+        self._taken_in += 1
         self._batches.on_end(self._readable(span))
+
+    @property
+    def lost(self) -> int:
+        """Spans that were dropped, as too many waited, or not taken by the collector."""
+        return self._dropped + self._watched.refused
 
     async def send(self, families: Iterable[Family]) -> None:
         """The figures as they are now; returns when they are there, or given up."""
@@ -89,8 +108,14 @@ class Collector:
         """Send what waits, within FLUSH seconds; what a collector does not take by then is lost."""
         await _apart(self._batches.shutdown, FLUSH if self._watched.reach.reached else 0.0)
         self._watched.reach.over = self._reach.over = True
+        if self._full_since is not None:
+            self._relieved()
         self._spans.shutdown()  # type: ignore[no-untyped-call]
         self._figures.shutdown()
+
+    def _relieved(self) -> None:
+        before, self._full_since = self._full_since or 0, None
+        _log.info("no more spans are dropped; %d were", self._dropped - before)
 
     def _export(self, data: MetricsData) -> None:
         self._reach.tried(lambda: self._figures.export(data) is MetricExportResult.SUCCESS)
@@ -135,16 +160,23 @@ class Reach:
 
 
 class Watched(SpanExporter):
-    """An exporter whose failures are told once."""
+    """An exporter whose failures are told once. Spans that were `handed` to it wait no more; `refused` are those that
+    the collector did not take. Both are written by the one thread that exports."""
 
     def __init__(self, spans: SpanExporter, reach: Reach) -> None:
         self.reach = reach
+        self.handed = 0
+        self.refused = 0
         self._spans = spans
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """In the thread of the SDK."""
+        self.handed += len(spans)
         taken = self.reach.tried(lambda: self._spans.export(spans) is SpanExportResult.SUCCESS)
-        return SpanExportResult.SUCCESS if taken else SpanExportResult.FAILURE
+        if taken:
+            return SpanExportResult.SUCCESS
+        self.refused += len(spans)
+        return SpanExportResult.FAILURE
 
 
 class _Said(threading.local):
