@@ -16,11 +16,12 @@ from proxy.instant import AtOnce
 from proxy.invalidation.local import LocalLog
 from proxy.invalidation.shared import SharedLog
 from proxy.limits.table import Table
+from proxy.observe.counters import Counters
 from proxy.observe.minutes_file import MinutesFile
 from proxy.policy.pricing import Price
 from proxy.recording import WINDOW, OpenSpool, Recording, Spool
 from proxy.redis.minutes import RedisMinutes
-from proxy.remembering import Minutes
+from proxy.remembering import Remembering
 from proxy.server.access_log import Books
 from proxy.server.fastlane import FastLane
 from proxy.server.front import Admin, Doorway
@@ -78,12 +79,14 @@ def memory_store(settings: Settings, clock: Clock) -> MemoryStore | None:
     )
 
 
-def minutes(settings: Settings, link: Link | None) -> Minutes:
-    """Where the history outlives this process: Redis, else a file beside the journal."""
-    own = token_hex(8)
-    if link is not None:
-        return RedisMinutes(link.server, link.names, own)
-    return MinutesFile(settings.admin.token_file.parent / "history", own)
+def remembering(settings: Settings, link: Link | None, counted: Callable[[], Counters], clock: Clock) -> Remembering:
+    """The history of the instance. It outlives this process in Redis, else in a file beside the journal; what Redis has
+    not got when the process ends waits in another file there."""
+    own, place = token_hex(8), settings.admin.token_file.parent
+    if link is None:
+        return Remembering(counted, MinutesFile(place / "history", own), clock)
+    minutes = RedisMinutes(link.server, link.names, own)
+    return Remembering(counted, minutes, clock, MinutesFile(place / "history.unsent", own))
 
 
 def open_files(settings: Settings) -> int:

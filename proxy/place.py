@@ -156,7 +156,7 @@ class Place:
         """The history, where this process is all of the instance."""
         if self._member is not None:
             return None
-        return Remembering(counted, building.minutes(settings, self._link), clock)
+        return building.remembering(settings, self._link, counted, clock)
 
     async def window(self, minutes: int) -> Window | None:
         """Of the history that the parent keeps; None when it does not say soon."""

@@ -131,8 +131,7 @@ async def _parent(
             async def take(silent: Collection[int]) -> tuple[Counters, Figures]:
                 return desk.counted(silent), _kept(keeper, settings)
 
-            minutes = building.minutes(settings, link)
-            history = Remembering(lambda: desk.counted(range(size)), minutes, time.time)
+            history = building.remembering(settings, link, lambda: desk.counted(range(size)), time.time)
             held = _Held(building.table(settings, time.monotonic), keeper, history, settings.admin.receipts)
             desk = Desk(
                 size,

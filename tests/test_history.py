@@ -2,6 +2,7 @@
 (rows 84, 102, 133, 208)."""
 
 import asyncio
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from uuid import uuid4
@@ -16,7 +17,7 @@ from proxy.observe.grouping import group_of
 from proxy.observe.groups import MAX_GROUPS, OTHER_GROUPS, OTHER_RULES
 from proxy.observe.heavy import LONGEST, Heavy
 from proxy.observe.history import KEPT, MAX_NAMES, History
-from proxy.observe.minutes_file import LINES, MinutesFile
+from proxy.observe.minutes_file import LINES, MOST, MinutesFile
 from proxy.observe.rule_counts import RuleCounts
 from proxy.observe.span import MAX_UNPACKED, NoSpan, Span, merged
 from proxy.outcome import Outcome, Tier, Verdict
@@ -24,7 +25,9 @@ from proxy.reasons import Why
 from proxy.redis.errors import RedisError
 from proxy.redis.keys import Names
 from proxy.redis.minutes import RedisMinutes
-from proxy.remembering import Minutes, Remembering
+from proxy.redis.server import Server
+from proxy.remembering import Remembering
+from proxy.unsent import Minutes
 from tests.support.gateway import Clock, running
 from tests.support.origin import Origin
 from tests.support.process import serving
@@ -398,7 +401,7 @@ async def test_the_file_does_not_grow_for_ever(tmp_path: Path) -> None:
     await file.others(0, MINUTE)
     raw = Span().packed()
     for number in range(LINES + 10):
-        file._put(MINUTE + number, raw)
+        file._put(MINUTE + number, raw, "a")
     assert (tmp_path / "history").read_bytes().count(b"\n") < KEPT + 20
     assert (tmp_path / "history").stat().st_mode & 0o777 == 0o600
 
@@ -435,7 +438,7 @@ class Away:
         self.kept: dict[int, bytes] = {}
         self.meanwhile: Callable[[], Awaitable[object]] | None = None
 
-    async def put(self, minute: int, raw: bytes) -> None:
+    async def put(self, minute: int, raw: bytes, who: str = "") -> None:
         if self.away:
             raise RedisError("away")
         self.puts += 1
@@ -512,6 +515,131 @@ async def test_what_nobody_foresaw_costs_one_minute(caplog: pytest.LogCaptureFix
     assert [record.getMessage() for record in caplog.records] == ["the history of a minute could not be taken"]
 
 
+async def answers(server: Server) -> bool:
+    try:
+        await server.call("PING")
+    except RedisError:
+        return False
+    return True
+
+
+async def test_what_redis_has_not_got_is_sent_by_the_next_process_in_the_name_of_the_one_before(tmp_path: Path) -> None:
+    clock, names, path = Clock(START), Names("t:"), tmp_path / "history.unsent"
+    async with redis_server() as redis, linked(redis.url) as link:
+
+        def life(who: str, hits: int) -> tuple[Remembering, Counters]:
+            counters = Counters()
+            hit(counters, hits)
+            minutes, spare = RedisMinutes(link.server, names, who), MinutesFile(path, who)
+            return Remembering(lambda: Counters.merged([counters]), minutes, clock, spare), counters
+
+        first, counters = life("a", 3)
+        await first.tick()
+        assert not path.exists()
+        await redis.kill()
+        hit(counters, 1)
+        await first.tick()  # more of the same minute
+        clock.advance(60)
+        hit(counters, 2)
+        await first.tick()
+        clock.advance(60)
+        hit(counters, 4)
+        await first.close()
+        assert path.read_bytes().count(b" a ") == 3  # the first of them twice: its last line holds
+        second, _ = life("b", 8)
+        assert await day(second) == 8
+        await second.close()
+        await redis.start()
+        async with asyncio.timeout(20):
+            while not await answers(link.server):
+                await asyncio.sleep(0.01)
+        third, _ = life("c", 16)
+        assert await day(third) == 3 + 1 + 2 + 4 + 8 + 16
+        assert not path.exists()
+        held = await redis.command("HKEYS", names.hour(MINUTE // 60))
+        assert sorted(held) == [f"{MINUTE + at}.{who}".encode() for at, who in ((0, "a"), (1, "a"), (2, "b"))]
+        fourth, _ = life("d", 0)
+        assert await day(fourth) == 3 + 1 + 2 + 4 + 8  # of the third nothing was sent yet
+
+
+async def test_what_waits_in_the_file_is_bounded_and_ends(tmp_path: Path) -> None:
+    clock, minutes, path = Clock(START), Away(), tmp_path / "history.unsent"
+    raw = Span().packed()
+    line = b" life%d " + b64encode(raw) + b"\n"
+    path.write_bytes(b"".join(b"%d" % (MINUTE - at) + line % life for life in range(5) for at in range(KEPT)))
+    minutes.away = False
+    one = Remembering(Counters, minutes, clock, MinutesFile(path, "now"))
+    await one.tick()
+    assert (minutes.puts, min(minutes.kept)) == (MOST, MINUTE - MOST // 5 + 1)  # the newest of them
+    assert not path.exists()
+    await MinutesFile(path, "old").put(MINUTE - KEPT, raw)
+    two = Remembering(Counters, minutes, clock, MinutesFile(path, "now"))
+    await two.tick()
+    assert (minutes.puts, path.exists()) == (MOST, False)
+
+
+async def test_what_was_left_is_sent_before_anything_is_heard(tmp_path: Path) -> None:
+    held, path, raw = dict[tuple[int, str], bytes](), tmp_path / "history.unsent", Span().packed()
+    await MinutesFile(path, "old").put(MINUTE - 9, raw)
+    minutes = Common("new", held)
+    minutes.away = False
+    running = asyncio.create_task(
+        Remembering(Counters, minutes, Clock(START), MinutesFile(path, "new")).run(), name="history"
+    )
+    async with asyncio.timeout(20):
+        while path.exists():  # else it would be a minute before it is sent
+            await asyncio.sleep(0.01)
+    running.cancel()
+    assert held == {(MINUTE - 9, "old"): raw}
+
+
+async def test_a_file_that_cannot_be_written_costs_what_it_would_have_kept_and_no_more(tmp_path: Path) -> None:
+    minutes, nowhere = Away(), tmp_path / "none" / "history.unsent"
+    counters = Counters()
+    hit(counters, 3)
+    one = Remembering(lambda: Counters.merged([counters]), minutes, Clock(START), MinutesFile(nowhere, "a"))
+    await one.tick()
+    minutes.away = False
+    await one.tick()
+    assert {minute: Span.unpacked(raw).whole.hits for minute, raw in minutes.kept.items()} == {MINUTE: 3}
+
+
+class Common(Away):
+    """Minutes that several keep in one place."""
+
+    def __init__(self, who: str, held: dict[tuple[int, str], bytes]) -> None:
+        super().__init__()
+        self.who = who
+        self.held = held
+
+    async def put(self, minute: int, raw: bytes, who: str = "") -> None:
+        await super().put(minute, raw)
+        self.held[minute, who or self.who] = raw
+
+    async def others(self, first: int, last: int) -> Mapping[int, Sequence[bytes]]:
+        await super().others(first, last)
+        return {m: [raw] for (m, who), raw in self.held.items() if who != self.who and first <= m <= last}
+
+
+async def test_what_others_send_when_they_are_back_is_heard_though_it_is_late() -> None:
+    clock, held, counters = Clock(START), dict[tuple[int, str], bytes](), Counters()
+    here, there = Common("a", held), Common("b", held)
+    one, other = Remembering(Counters, here, clock), Remembering(lambda: Counters.merged([counters]), there, clock)
+
+    async def minute(hits: int) -> None:
+        clock.advance(60)
+        hit(counters, hits)
+        await one.tick()  # and the other sends what it has a little later
+        await other.tick()
+
+    for away, minutes in ((False, 1), (True, 6), (False, 2)):
+        here.away = there.away = away
+        for _ in range(minutes):
+            await minute(1)
+    assert await day(one) == sum(Span.unpacked(raw).whole.hits for raw in held.values()) - 1  # the last comes next time
+    assert len(held) == 9
+
+
 # -- a gateway ---------------------------------------------------------------------------------------------------------
 
 RULES = {"rules": [{"name": "users", "pattern": "*/users/*", "ttl": 60, "cost": 0.25}]}
@@ -552,3 +680,23 @@ async def test_an_hour_of_all_workers_is_told_by_each_of_them(tmp_path: Path) ->
             assert await gateway.stop() == 0
         async with serving(origin, settings, directory=tmp_path) as gateway:
             assert (await gateway.admin("GET", "/stats?window=1h")).json["window"]["requests"] == 20
+
+
+async def test_minutes_that_redis_missed_at_the_end_are_told_after_the_next_start(tmp_path: Path) -> None:
+    async with Origin() as origin, redis_server() as redis:
+        origin.answer("/api/users/1", body=b"x")
+        settings = {**RULES, "redis": {"url": redis.url}}
+        async with running(origin, settings, directory=tmp_path) as gateway:
+            assert gateway.gateway.tiers.sharing is not None
+            await gateway.gateway.tiers.sharing.joined()
+            await redis.kill()
+            for _ in range(3):
+                await gateway.get("/api/users/1")
+        assert (tmp_path / "history.unsent").stat().st_mode & 0o777 == 0o600
+        await redis.start()
+        async with running(origin, settings, directory=tmp_path) as gateway:
+            async with asyncio.timeout(20):
+                while (window := (await gateway.admin("GET", "/stats?window=1h")).json["window"])["requests"] < 3:
+                    await asyncio.sleep(0.05)
+            assert (window["requests"], window["shared"]) == (3, True)
+            assert not (tmp_path / "history.unsent").exists()

@@ -163,7 +163,7 @@ server.desk
 server
 tracing
 configuration everywhere
-sharing
+sharing unsent
 remembering
 building building_services
 obstacles place

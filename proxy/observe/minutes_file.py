@@ -1,7 +1,8 @@
 """Minutes of the history in a file beside the journal: lines that are only added, so that a restart loses none.
 
 A line is the minute, who counted it, and the span in base64; the last line of a minute and a counter holds. What is no
-such line is left out. The file is written anew when it is opened, and when it has thrice the lines that count.
+such line is left out. The file is written anew when it is opened, and when it has LINES lines, with the newest that
+count.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from proxy.observe.history import KEPT
 from proxy.observe.span import MAX_PACKED
 
 LINES = 3 * KEPT
+MOST = 2 * KEPT  # lines that are written anew: processes that end soon, one after the other, leave more for a minute
 _LONGEST = 2 * MAX_PACKED  # bytes of a line
 _DIGITS = 12  # of a minute
 
@@ -32,9 +34,19 @@ class MinutesFile:
         # Of threads, since one goes on when who waits for it is cancelled: a line must not fall between two files.
         self._turn = threading.Lock()
 
-    async def put(self, minute: int, raw: bytes) -> None:
-        """Keep all that we have counted in a minute so far. OSError."""
-        await asyncio.to_thread(self._put, minute, raw)
+    async def put(self, minute: int, raw: bytes, who: str = "") -> None:
+        """Keep all that we have counted in a minute so far; `who`: in the name of a process before us. OSError."""
+        await asyncio.to_thread(self._put, minute, raw, who or self._own)
+
+    async def left(self, oldest: int) -> dict[tuple[int, str], bytes]:
+        """What the processes before us have put, of minutes newer than `oldest`, with who they were; MOST at most.
+        OSError."""
+        found = await asyncio.to_thread(self._opened, oldest + 1)
+        return {(minute, who): b64decode(raw) for (minute, who), raw in found.items() if who != self._own}
+
+    async def clear(self) -> None:
+        """Nothing of it is wanted any more. OSError."""
+        await asyncio.to_thread(self._clear)
 
     async def others(self, first: int, last: int) -> Mapping[int, Sequence[bytes]]:
         """What the processes before us have counted since minute `first`; nothing when it was asked before. OSError."""
@@ -48,14 +60,19 @@ class MinutesFile:
                 told.setdefault(minute, []).append(b64decode(raw))
         return told
 
-    def _put(self, minute: int, raw: bytes) -> None:
+    def _put(self, minute: int, raw: bytes, who: str) -> None:
         with self._turn:
             if self._lines >= LINES:
                 self._compact(minute - KEPT)
             before, self._lines = self._lines, LINES  # should it fail: what half a line is left is not written on
             with open(self._path, "ab", opener=_private) as file:
-                file.write(b"%d %b %b\n" % (minute, self._own.encode(), b64encode(raw)))
+                file.write(b"%d %b %b\n" % (minute, who.encode(), b64encode(raw)))
             self._lines = before + 1
+
+    def _clear(self) -> None:
+        with self._turn:
+            self._path.unlink(missing_ok=True)
+            self._lines = 0
 
     def _opened(self, first: int) -> dict[tuple[int, str], bytes]:
         with self._turn:
@@ -64,12 +81,13 @@ class MinutesFile:
     def _compact(self, first: int) -> dict[tuple[int, str], bytes]:
         """Write it anew with the lines alone that hold; blocks."""
         found = self._read(first)
+        found = {key: found[key] for key in sorted(found)[-MOST:]}
         beside = self._path.with_name(f"{self._path.name}.new")
         lines = [b"%d %b %b\n" % (minute, who.encode(), raw) for (minute, who), raw in found.items()]
         with open(beside, "wb", opener=_private) as file:
             file.writelines(lines)
         beside.replace(self._path)
-        self._lines = min(len(lines), LINES - 1)
+        self._lines = len(lines)
         return found
 
     def _read(self, first: int) -> dict[tuple[int, str], bytes]:

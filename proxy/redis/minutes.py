@@ -33,9 +33,10 @@ class RedisMinutes:
         self._names = names
         self._own = own
 
-    async def put(self, minute: int, raw: bytes) -> None:
-        """Keep all that we have counted in a minute so far. RedisError."""
-        await self._server.script(_PUT, [self._names.hour(minute // HOUR)], f"{minute}.{self._own}", raw, LIFE)
+    async def put(self, minute: int, raw: bytes, who: str = "") -> None:
+        """Keep all that we have counted in a minute so far; `who`: in the name of a process before us. RedisError."""
+        field = f"{minute}.{who or self._own}"
+        await self._server.script(_PUT, [self._names.hour(minute // HOUR)], field, raw, LIFE)
 
     async def others(self, first: int, last: int) -> Mapping[int, Sequence[bytes]]:
         """What the others have counted from minute `first` to `last`. RedisError."""
