@@ -70,6 +70,9 @@ class Clearing:
 
 
 def _pattern(ask: Ask) -> str | None:
-    """The pattern of a request to clear. AdminError for whatever else it says: a misspelt pattern would otherwise
-    empty everything."""
-    return ask.known("pattern").get("pattern")
+    """The pattern of a request to clear, which is all that its page takes: one that is misspelt would otherwise empty
+    everything. AdminError for one that is empty, which fits no path."""
+    pattern = ask.query.get("pattern")
+    if pattern == "":
+        raise AdminError(400, "bad-pattern", "pattern: wanted a glob on the path, found ''.")
+    return pattern

@@ -27,11 +27,9 @@ def config_pages(configuration: Configuration) -> tuple[Page, ...]:
     """`GET /config` and `POST /reload`."""
 
     async def config(ask: Ask) -> Reply:
-        ask.known()
         return json_reply(configuration.shown())
 
     async def reload(ask: Ask) -> Reply:
-        ask.known()
         try:
             return json_reply({"reloaded": True, **await configuration.reload()})
         except ConfigError as error:

@@ -81,7 +81,10 @@ def dashboard_pages() -> tuple[Page, ...]:
             raise AdminError(404, "not-found", "There is no such page.")
         return found.answer(ask)
 
-    return Page("GET", "/dashboard", Level.GLANCE, shell), Page("GET", "/dashboard/{file}", Level.GLANCE, asset)
+    return (
+        Page("GET", "/dashboard", Level.GLANCE, shell, None),
+        Page("GET", "/dashboard/{file}", Level.GLANCE, asset, None),
+    )
 
 
 def _assets() -> Mapping[str, Asset]:

@@ -31,7 +31,7 @@ def entry_pages(inventory: Inventory) -> tuple[Page, ...]:
     """`GET /entries?limit=&match=` and `GET /entries/{key}`."""
 
     async def listing(ask: Ask) -> Reply:
-        query = ask.known("limit", "match")
+        query = ask.query
         match = query.get("match")
         if match == "":
             raise AdminError(400, "bad-match", "match: wanted a glob on the path, found ''.")
@@ -42,10 +42,11 @@ def entry_pages(inventory: Inventory) -> tuple[Page, ...]:
         return json_reply({"entries": list(rows), "total": total, "complete": complete})
 
     async def one(ask: Ask) -> Reply:
-        ask.known()
         return json_reply(await resolve(inventory, ask.name))
 
-    return Page("GET", "/entries", Level.TOKEN, listing), Page("GET", "/entries/{key}", Level.TOKEN, one)
+    return Page("GET", "/entries", Level.TOKEN, listing, ("limit", "match")), Page(
+        "GET", "/entries/{key}", Level.TOKEN, one
+    )
 
 
 async def resolve(inventory: Inventory, key: str) -> Row:

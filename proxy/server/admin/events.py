@@ -21,7 +21,7 @@ def events_page(events: Events, *, heartbeat: float = HEARTBEAT) -> Page:
     """`types`: kinds by comma, all of them without it."""
 
     async def answer(ask: Ask) -> Reply:
-        kinds = _kinds(ask.known("types").get("types", ""))
+        kinds = _kinds(ask.query.get("types", ""))
         after = ask.request.fields.get("last-event-id") or ""
         try:
             body = Stream(events, events.listen(kinds, after), heartbeat)
@@ -29,7 +29,7 @@ def events_page(events: Events, *, heartbeat: float = HEARTBEAT) -> Page:
             raise AdminError(503, "too-many", f"{error}.") from None
         return Reply(200, phrase(200), _FIELDS, body, Outcome(Verdict.BYPASS, Why.NO_RULE))
 
-    return Page("GET", "/events", Level.TOKEN, answer)
+    return Page("GET", "/events", Level.TOKEN, answer, ("types",))
 
 
 class Stream:

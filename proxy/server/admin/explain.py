@@ -55,13 +55,12 @@ def explain_pages(explain: Callable[[Question], Awaitable[Document]]) -> tuple[P
         return json_reply(await explain(asked(ask.query, ask.request)))
 
     async def by_body(ask: Ask) -> Reply:
-        ask.known()
         said = await ask.json()
         if not isinstance(said, dict):
             raise AdminError(400, "bad-explain", "Wanted a JSON object with a url.")
         return json_reply(await explain(asked(said, ask.request)))
 
-    return Page("GET", "/explain", Level.TOKEN, by_query), Page("POST", "/explain", Level.TOKEN, by_body)
+    return Page("GET", "/explain", Level.TOKEN, by_query, _KNOWN), Page("POST", "/explain", Level.TOKEN, by_body)
 
 
 def asked(said: Mapping[str, Any], page: Request) -> Question:

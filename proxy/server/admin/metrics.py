@@ -22,4 +22,4 @@ def metrics_page(take: Take, *, open_to_all: bool = False) -> Page:
         )
         return Reply(200, "OK", fields, body, Outcome(Verdict.BYPASS, Why.NO_RULE))
 
-    return Page("GET", "/metrics", Level.PUBLIC if open_to_all else Level.GLANCE, metrics)
+    return Page("GET", "/metrics", Level.PUBLIC if open_to_all else Level.GLANCE, metrics, None)

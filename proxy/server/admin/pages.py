@@ -48,13 +48,11 @@ class Ask:
             raise AdminError(400, "bad-query", f"{twice[:80]}: given twice.")
         return dict(pairs)
 
-    def known(self, *names: str) -> dict[str, str]:
-        """Its parameters, all of which a page knows by these names. AdminError for one that would be without effect."""
-        query = self.query
-        if unknown := sorted(query.keys() - set(names)):
-            known = f"known are {', '.join(names)}" if names else "this page takes none"
+    def check(self, takes: tuple[str, ...]) -> None:
+        """AdminError for a parameter that is none of those that a page takes."""
+        if unknown := sorted(self.query.keys() - set(takes)):
+            known = f"known are {', '.join(takes)}" if takes else "this page takes none"
             raise AdminError(400, "bad-query", f"{unknown[0][:80]}: unknown; {known}.")
-        return query
 
     async def json(self) -> object:
         """The body's JSON. AdminError for one that is none, too large, or says one name of an object twice."""
@@ -89,12 +87,14 @@ def _check_names(body: bytes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`path` is under the admin prefix, and may end in `/{…}` for one segment."""
+    """`path` is under the admin prefix, and may end in `/{…}` for one segment. `takes`: the parameters of its query,
+    each once; any other is refused, as it would be without effect. None: nobody reads what whoever asks puts there."""
 
     method: str
     path: str
     level: Level
     answer: Callable[[Ask], Awaitable[Reply]]
+    takes: tuple[str, ...] | None = ()
 
 
 def json_reply(document: object, status: int = 200, fields: tuple[tuple[str, str], ...] = ()) -> Reply:
@@ -143,6 +143,11 @@ class Pages:
         self._aliases = aliases or {}
         self._alone = alone
 
+    @property
+    def table(self) -> list[Page]:
+        """All of them."""
+        return [page for held in (self._exact, self._below) for methods in held.values() for page in methods.values()]
+
     def owns(self, request: Request) -> bool:
         """Whether the request is for us: on a port of our own, every one is."""
         if self._alone:
@@ -161,7 +166,7 @@ class Pages:
             return error_reply(grant.status, grant.word, grant.message)
         if page is None:
             return _no_page(methods)
-        return await _answered(page.answer, Ask(request, grant, name))
+        return await _answered(page.answer, Ask(request, grant, name), page.takes)
 
     async def purge(self, request: Request, peer: str, token: str | None) -> Reply:
         """PURGE of the request's own URL; `token` is its Cachegate-Token."""
@@ -183,8 +188,10 @@ class Pages:
         return (self._below.get(base, {}), name) if name else ({}, "")
 
 
-async def _answered(answer: Callable[[Ask], Awaitable[Reply]], ask: Ask) -> Reply:
+async def _answered(answer: Callable[[Ask], Awaitable[Reply]], ask: Ask, takes: tuple[str, ...] | None = None) -> Reply:
     try:
+        if takes is not None:
+            ask.check(takes)
         return await answer(ask)
     except AdminError as error:
         return error_reply(error.status, error.word, str(error), error.more)

@@ -32,4 +32,4 @@ def probe_pages(readiness: Readiness) -> tuple[Page, ...]:
         status = readiness.status
         return json_reply({"status": status}, 200 if status == "ready" else 503)
 
-    return Page("GET", "/live", Level.OPEN, live), Page("GET", "/ready", Level.OPEN, ready)
+    return Page("GET", "/live", Level.OPEN, live, None), Page("GET", "/ready", Level.OPEN, ready, None)

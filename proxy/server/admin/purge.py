@@ -48,7 +48,6 @@ def purge_pages(purges: Purges, find: Find, inventory: Inventory, clear: Clear) 
     """Everything that makes stored answers go."""
 
     async def purge(ask: Ask) -> Reply:
-        ask.known()  # dry_run, say, goes into the body: here it would be without effect
         try:
             wanted = parse_purge(await ask.json())
             if wanted.short:
@@ -59,7 +58,6 @@ def purge_pages(purges: Purges, find: Find, inventory: Inventory, clear: Clear) 
             raise AdminError(400, "bad-purge", f"{error}.") from None
 
     async def receipt(ask: Ask) -> Reply:
-        ask.known()
         found = await find(ask.name)
         if found is None:
             raise AdminError(404, "no-such-purge", "There is no receipt of this id; they are kept for a while only.")
@@ -74,10 +72,10 @@ def purge_pages(purges: Purges, find: Find, inventory: Inventory, clear: Clear) 
             except ValueError as error:
                 raise AdminError(400, "bad-pattern", str(error)) from None
 
-        return Page("DELETE", path, Level.TOKEN, cleared)
+        return Page("DELETE", path, Level.TOKEN, cleared, ("pattern",))
 
     return (
-        Page("POST", "/purge", Level.TOKEN, purge),
+        Page("POST", "/purge", Level.TOKEN, purge),  # dry_run, say, goes into the body
         Page("GET", "/purges/{id}", Level.TOKEN, receipt),
         clearing("", None),
         clearing("/memory", Tier.MEMORY),

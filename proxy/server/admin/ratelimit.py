@@ -22,7 +22,7 @@ def rate_limit_page(look: Look) -> Page:
     an address of who did not send the header that the rule goes by."""
 
     async def status(ask: Ask) -> Reply:
-        by = ask.known("by").get("by")
+        by = ask.query.get("by")
         if by not in (None, "client_ip"):
             raise AdminError(400, "bad-by", f"by: wanted client_ip, or nothing; found {quoted(by)}.")
         key = unquote(ask.name, encoding="latin-1")
@@ -32,4 +32,4 @@ def rate_limit_page(look: Look) -> Page:
             raise AdminError(404, "no-such-limit", text)
         return json_reply({"key": key, **asdict(found)})
 
-    return Page("GET", "/ratelimit/{key}", Level.TOKEN, status)
+    return Page("GET", "/ratelimit/{key}", Level.TOKEN, status, ("by",))

@@ -82,7 +82,7 @@ def redis_report_page(
         average = counters.response_time.summary()["avg"]
         return json_reply({**said, "stats": stats, "averageResponseTime": average}, status)
 
-    return Page("GET", "/redis/report", Level.GLANCE, report)
+    return Page("GET", "/redis/report", Level.GLANCE, report, None)
 
 
 def redis_pages(redis: Redis) -> tuple[Page, ...]:
@@ -105,7 +105,7 @@ def redis_pages(redis: Redis) -> tuple[Page, ...]:
         return json_reply({"pong": True, "latency_ms": round(latency * 1000, 3)})
 
     async def info(ask: Ask) -> Reply:
-        section = ask.known("section").get("section", "memory").lower()
+        section = ask.query.get("section", "memory").lower()
         if section not in _SECTIONS:
             raise AdminError(400, "bad-section", f"section: wanted one of {', '.join(_SECTIONS)}.")
         try:
@@ -123,10 +123,10 @@ def redis_pages(redis: Redis) -> tuple[Page, ...]:
             raise _away(error) from None
 
     return (
-        Page("GET", "/redis/health", Level.GLANCE, health),
-        Page("GET", "/redis/ping", Level.GLANCE, ping),
-        Page("GET", "/redis/info", Level.TOKEN, info),
-        Page("DELETE", "/redis", Level.TOKEN, clear),
+        Page("GET", "/redis/health", Level.GLANCE, health, None),
+        Page("GET", "/redis/ping", Level.GLANCE, ping, None),
+        Page("GET", "/redis/info", Level.TOKEN, info, ("section",)),
+        Page("DELETE", "/redis", Level.TOKEN, clear, ("pattern",)),
     )
 
 
@@ -142,10 +142,10 @@ def no_redis_pages() -> tuple[Page, ...]:
         raise AdminError(503, _OFF, _TEXT)
 
     return (
-        Page("GET", "/redis/health", Level.GLANCE, health),
-        Page("GET", "/redis/ping", Level.GLANCE, refuse),
-        Page("GET", "/redis/info", Level.TOKEN, refuse),
-        Page("DELETE", "/redis", Level.TOKEN, refuse),
+        Page("GET", "/redis/health", Level.GLANCE, health, None),
+        Page("GET", "/redis/ping", Level.GLANCE, refuse, None),
+        Page("GET", "/redis/info", Level.TOKEN, refuse, ("section",)),
+        Page("DELETE", "/redis", Level.TOKEN, refuse, ("pattern",)),
     )
 
 

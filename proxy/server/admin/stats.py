@@ -26,7 +26,7 @@ def stats_page(take: Take, look: Look, *, started: float, timer: Callable[[], fl
     """`started` by `timer`, in seconds. The names of files, and of what is asked for, are for the token alone."""
 
     async def stats(ask: Ask) -> Reply:
-        names, word = ask.grant is Grant.FULL, ask.known("window").get("window")
+        names, word = ask.grant is Grant.FULL, ask.query.get("window")
         if word is not None and word not in WINDOWS:
             raise AdminError(400, "bad-window", f"window: wanted one of {', '.join(WINDOWS)}, found {found(word)}.")
         document = build(*await take(), timer() - started, names=names)
@@ -37,7 +37,7 @@ def stats_page(take: Take, look: Look, *, started: float, timer: Callable[[], fl
             document["window"] = {"name": word, **windowed(window, names=names)}
         return json_reply(document)
 
-    return Page("GET", "/stats", Level.GLANCE, stats)
+    return Page("GET", "/stats", Level.GLANCE, stats, ("window",))
 
 
 def build(counters: Counters, figures: Figures, uptime: float, *, names: bool) -> Document:

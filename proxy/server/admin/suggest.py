@@ -12,7 +12,6 @@ def suggest_page(samples: Callable[[], Awaitable[Sequence[Sample]]]) -> Page:
     """`GET /suggest`."""
 
     async def suggest(ask: Ask) -> Reply:
-        ask.known()
         return json_reply({"samples": [sample.as_json() for sample in await samples()]})
 
     return Page("GET", "/suggest", Level.TOKEN, suggest)

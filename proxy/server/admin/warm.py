@@ -47,7 +47,6 @@ def warm_pages(runner: Runner, hottest: Hottest) -> tuple[Page, ...]:
     asked for most, of all that fit a pattern where there is one."""
 
     async def begin(ask: Ask) -> Reply:
-        ask.known()
         document = await ask.json()
         kind, value = _way(document)
         most = runner.bounds.most
@@ -64,15 +63,12 @@ def warm_pages(runner: Runner, hottest: Hottest) -> tuple[Page, ...]:
         return json_reply(job.to_json(), 202)
 
     async def all_of_them(ask: Ask) -> Reply:
-        ask.known()
         return json_reply({"jobs": [job.to_json() for job in await runner.jobs.all()]})
 
     async def one(ask: Ask) -> Reply:
-        ask.known()
         return json_reply((await _found(runner, ask.name)).to_json())
 
     async def cancel(ask: Ask) -> Reply:
-        ask.known()
         await _found(runner, ask.name)
         await runner.cancel(ask.name)
         return json_reply((await _found(runner, ask.name)).to_json())
