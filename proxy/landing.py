@@ -13,8 +13,7 @@ from proxy.policy.fields import retry_after
 from proxy.policy.identity import uncovered
 from proxy.policy.keys import Keyed
 from proxy.policy.reuse import Fetch, Serve
-from proxy.policy.storing import Keep, Skip
-from proxy.policy.tags import tags_of
+from proxy.policy.storing import Keep, Skip, entry_of
 from proxy.recording import Abandoned, Recording
 from proxy.recording_reader import Reader
 from proxy.replying import Fate
@@ -170,22 +169,17 @@ def made(
 ) -> Entry:
     """What is stored of an answer that is kept, its `body` where it is there already. `count` hears how many tags are
     not."""
-    tags = tags_of(visit.rule, visit.request, visit.keyed, head.fields, visit.content)
-    if tags.dropped:
-        count(tags.dropped)
-    return Entry(
-        hash=visit.keyed.hash,
-        parts=visit.keyed.parts,
-        status=head.status,
-        phrase=head.phrase,
-        fields=head.fields.without(keep.withheld) if keep.withheld else head.fields,
-        requested_at=head.requested_at,
-        received_at=head.received_at,
-        keep_until=keep.keep_until,
+    entry, dropped = entry_of(
+        visit.request,
+        visit.rule,
+        visit.keyed,
+        head,
+        keep,
+        start.position,
+        content=visit.content,
         body=body,
-        vary=keep.vary,
-        rule=visit.rule.name,
-        tags=tags.kept,
-        position=start.position,
         fence=start.fence,
     )
+    if dropped:
+        count(dropped)
+    return entry

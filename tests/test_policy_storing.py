@@ -2,14 +2,20 @@
 
 A response is shared with another client only if `judge_storing` said `Keep`: these tables come before all others."""
 
+import ast
+
 import pytest
 
+from proxy.entry import BytesBody, Position
 from proxy.message import Framing, Head
-from proxy.policy.storing import Keep, Skip, judge_posted, judge_size, judge_storing, may_replace, outdates
+from proxy.policy.keys import Keyed, derive
+from proxy.policy.storing import Keep, Skip, entry_of, judge_posted, judge_size, judge_storing, may_replace, outdates
 from proxy.policy.vary import ABSENT
 from proxy.reasons import Why
 from proxy.rules import Mode, Rule
 from tests.support.judged import ORIGIN, TTL60, T, Told, answer, cc, date, get, ruled, stored
+from tests.support.parsed import parsed
+from tests.support.process import REPOSITORY
 
 TAG = ("ETag", '"a"')
 MODIFIED = ("Last-Modified", date(-1000))
@@ -401,3 +407,41 @@ def test_what_is_not_kept_may_outdate_what_is(
 ) -> None:
     told = outdates(get(*asked), answer(status=status), ORIGIN, Skip(skip), conditional=conditional)
     assert told is expected
+
+
+def test_what_is_stored_holds_what_was_judged() -> None:
+    told = cc('max-age=60, private="x-own"'), ("Surrogate-Key", "a " + "b" * 9000), ("X-Own", "1"), ("Vary", "Accept")
+    request, head = get(("Accept", "text/html")), answer(*told)
+    keep = judge_storing(request, head, ORIGIN, T)
+    assert isinstance(keep, Keep)
+    keyed = derive(request, ORIGIN)
+    assert isinstance(keyed, Keyed)
+    position, body = Position(3, 2, 1), BytesBody(b"x")
+    entry, dropped = entry_of(request, ORIGIN, keyed, head, keep, position, content=None, body=body, fence=7)
+    assert (entry.hash, entry.parts, entry.body, entry.position, entry.fence) == (
+        keyed.hash,
+        keyed.parts,
+        body,
+        position,
+        7,
+    )
+    assert (entry.status, entry.phrase, entry.requested_at, entry.received_at) == (
+        head.status,
+        head.phrase,
+        head.requested_at,
+        head.received_at,
+    )
+    assert (entry.keep_until, entry.vary, entry.rule) == (keep.keep_until, keep.vary, ORIGIN.name)
+    assert (entry.tags, dropped) == (("a",), 1)
+    assert entry.fields == head.fields.without({"x-own"})
+
+
+def test_entries_are_made_in_one_place() -> None:
+    """But for records that are read again."""
+    makers = {
+        path.relative_to(REPOSITORY).as_posix()
+        for path in (REPOSITORY / "proxy").rglob("*.py")
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Entry"
+    }
+    assert makers == {"proxy/policy/storing.py", "proxy/store/codec.py"}

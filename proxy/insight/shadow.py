@@ -18,8 +18,7 @@ from proxy.outcome import Tier
 from proxy.policy.keys import Keyed, derive
 from proxy.policy.presenting import end_to_end
 from proxy.policy.reuse import Choice, Serve, ServeStale, judge_reuse
-from proxy.policy.storing import Keep, barred, judge_size, judge_storing
-from proxy.policy.tags import tags_of
+from proxy.policy.storing import Keep, barred, entry_of, judge_size, judge_storing
 from proxy.rules import Mode, Rule
 from proxy.upstream.protocol import Answer, OnEnd
 
@@ -94,21 +93,8 @@ class Shadow:
         keep = judge_storing(look.request, head, rule, now)
         if not isinstance(keep, Keep) or judge_size(rule, body.size) is not None:
             return
-        entry = Entry(
-            hash=look.keyed.hash,
-            parts=look.keyed.parts,
-            status=head.status,
-            phrase="",
-            fields=head.fields.without(keep.withheld) if keep.withheld else head.fields,
-            requested_at=head.requested_at,
-            received_at=head.received_at,
-            keep_until=keep.keep_until,
-            body=body,
-            vary=keep.vary,
-            rule=rule.name,
-            tags=tags_of(rule, look.request, look.keyed, head.fields, look.content).kept,
-            position=look.position,
-        )
+        request, keyed, content = look.request, look.keyed, look.content
+        entry, _ = entry_of(request, rule, keyed, head, keep, look.position, content=content, body=body)
         self._ledger.keep(entry, now)
 
 

@@ -28,8 +28,7 @@ from proxy.policy.invalidating import changes, invalidated_urls, rule_targets
 from proxy.policy.keys import Keyed, Refused, derive, needs_body
 from proxy.policy.renewal import FallBack, Mismatch, Renewed, Replaced, judge_renewal
 from proxy.policy.reuse import Choice, Fetch, Serve, ServeStale, answers, judge_reuse, only_if_cached
-from proxy.policy.storing import Keep, barred, judge_renewed, judge_size, judge_storing, may_replace
-from proxy.policy.tags import tags_of
+from proxy.policy.storing import Keep, barred, entry_of, judge_renewed, judge_size, judge_storing, may_replace
 from proxy.reasons import Why
 from proxy.rules import Rule, RuleTable
 from proxy.settings.compile import compile_rules
@@ -200,21 +199,8 @@ class Simulation:
             outcome.stored_why = storing.why
             return None
         outcome.stored = True
-        return Entry(
-            hash=visit.keyed.hash,
-            parts=visit.keyed.parts,
-            status=head.status,
-            phrase="",
-            fields=head.fields,
-            requested_at=head.requested_at,
-            received_at=head.received_at,
-            keep_until=storing.keep_until,
-            body=Weight(said.size),
-            vary=storing.vary,
-            rule=rule.name,
-            tags=tags_of(rule, request, visit.keyed, head.fields, visit.body).kept,
-            position=self._journal.position(),
-        )
+        position, body = self._journal.position(), Weight(said.size)
+        return entry_of(request, rule, visit.keyed, head, storing, position, content=visit.body, body=body)[0]
 
     def _refresh(self, seen: Seen, visit: _Visit, found: Found) -> None:
         """Behind the client's back, once at a time; a call of the origin all the same."""

@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass, replace
 
-from proxy.entry import Entry, Pairs
+from proxy.entry import Body, Entry, Pairs, Position
 from proxy.fixed import fixed
 from proxy.message import Framing, Head, Request
 from proxy.policy.cache_control import Directives, asked
 from proxy.policy.conditional import ORIGIN_CONDITIONS, conditions
 from proxy.policy.freshness import Lifetime, initial_age, keep_until, lifetime, may_guess, windows
 from proxy.policy.identity import sets_cookies, uncovered
+from proxy.policy.keys import Keyed
+from proxy.policy.tags import tags_of
 from proxy.policy.vary import vary_names, vary_values
 from proxy.reasons import Why
 from proxy.rules import Mode, Rule
@@ -75,6 +77,40 @@ def judge_storing(request: Request, head: Head, rule: Rule, now: float) -> Stori
         origin_ttl=life.origin,
         withheld=life.said.withheld,
     )
+
+
+def entry_of(
+    request: Request,
+    rule: Rule,
+    keyed: Keyed,
+    head: Head,
+    keep: Keep,
+    position: Position,
+    *,
+    content: bytes | None,
+    body: Body,
+    fence: int = 0,
+) -> tuple[Entry, int]:
+    """What is stored of an answer that is kept, and how many of its tags are not. `content` is that of the request,
+    where it is part of the key; `position` and `fence` are those with which its fetch began."""
+    tags = tags_of(rule, request, keyed, head.fields, content)
+    entry = Entry(
+        hash=keyed.hash,
+        parts=keyed.parts,
+        status=head.status,
+        phrase=head.phrase,
+        fields=head.fields.without(keep.withheld) if keep.withheld else head.fields,
+        requested_at=head.requested_at,
+        received_at=head.received_at,
+        keep_until=keep.keep_until,
+        body=body,
+        vary=keep.vary,
+        rule=rule.name,
+        tags=tags.kept,
+        position=position,
+        fence=fence,
+    )
+    return entry, tags.dropped
 
 
 def judge_posted(request: Request, head: Head, rule: Rule, now: float) -> Storing:
