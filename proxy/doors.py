@@ -1,6 +1,7 @@
 """The doors of a gateway: who takes requests at the port of the traffic, and at that of the operators."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from proxy import building
 from proxy.message import Request
@@ -14,6 +15,7 @@ from proxy.server.admin.port import admin_front, aliases
 from proxy.server.admin.purge import PurgeVerb
 from proxy.server.admin.rights import Rights
 from proxy.server.front import Doorway, Front
+from proxy.server.http1 import check_head
 from proxy.settings.model import Settings
 from proxy.story import Story
 from proxy.tracing import Parts
@@ -38,7 +40,7 @@ class Doors:
         admin, rights = settings.admin, Rights(common.token.value)
         shared = admin.port is None
         self._clock = clock
-        self._longest = building.door_limits(settings, 0).target
+        self._limits = building.door_limits(settings, 0)
         self._reading = building.reading(settings, rights.trusts)
         doorway = Doorway(common.name, self._reading, building.uploads(settings), settings.timeouts.send_idle)
         form = settings.log.format or "json"
@@ -60,11 +62,12 @@ class Doors:
 
     def read(self, question: Question) -> Request:
         """The request that is asked about, as it would come in by the port of the traffic. AdminError where the
-        gateway would answer by itself."""
-        if (length := len(question.raw_path)) > self._longest:
-            text = f"url: wanted at most {self._longest} characters of path and query (limits.request_line)"
-            raise AdminError(400, "bad-url", f"{text}, found {length}.")
-        request = question.read(self._reading, self._clock())
+        gateway would answer by itself, with the `status` of what the door refuses."""
+        longest = self._limits.target
+        if (length := len(question.raw_path)) > longest:
+            text = f"url: wanted at most {longest} characters of path and query (limits.request_line)"
+            raise AdminError(400, "bad-url", f"{text}, found {length}; the door answers 414.", {"status": 414})
+        request = question.read(self._reading, partial(check_head, limits=self._limits), self._clock())
         if request.method == "PURGE" or self._here.owns(request):
             raise AdminError(400, "not-proxied", "The gateway answers this itself: it is no request for a site.")
         return request

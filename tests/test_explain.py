@@ -12,6 +12,7 @@ from proxy.server.admin.explain import Question
 from proxy.settings import settings_from
 from tests.support.gateway import HOST, Client, Clock, Got, running, settings
 from tests.support.origin import FIN, Origin
+from tests.support.rawtcp import raw
 
 RULES: list[dict[str, Any]] = [
     {"name": "mobile", "pattern": "*/users/*", "ttl": 60, "conditions": {"headers": {"x-app": "mobile*"}}},
@@ -388,6 +389,44 @@ async def test_what_the_door_refuses_is_refused_by_both_ways_and_names_what_was_
         longest = "/" + "a" * 8176
         assert (await explain(gateway, longest))["verdict"] == "MISS"
         assert (await gateway.get(longest)).status == 404  # the door takes it too
+
+
+FIELD = 8190  # limits.header
+HOST_LINE = {"Host": HOST}
+
+
+@pytest.mark.parametrize(
+    ("target", "headers", "status"),
+    [
+        ("/" + "a" * 8175, {}, 200),
+        ("/" + "a" * 8176, {}, 200),
+        ("/" + "a" * 8177, {}, 414),
+        ("/a", {"X-Long": "y" * (FIELD - 6)}, 200),
+        ("/a", {"X-Long": "y" * (FIELD + 1)}, 431),
+        ("/a", {"X" * (FIELD + 1): "y"}, 431),
+        ("/a", {f"X-{n}": "y" for n in range(99)}, 200),
+        ("/a", {f"X-{n}": "y" for n in range(100)}, 431),
+        ("/a", {f"X-{n}": "y" * 8000 for n in range(4)}, 200),
+        ("/a", {f"X-{n}": "y" * 8000 for n in range(5)}, 431),
+        ("/a", {"Content-Length": "1", "Transfer-Encoding": "chunked"}, 400),
+    ],
+)
+async def test_what_is_too_long_for_the_door_is_told_its_verdict(
+    target: str, headers: dict[str, str], status: int
+) -> None:
+    """It is asked both: the door, byte for byte, and explain."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in {**HOST_LINE, **headers}.items())
+    async with Origin() as origin, running(origin, {"rules": RULES}) as gateway, raw(gateway.port) as door:
+        origin.answer(target, body=b"x")
+        await door.send(f"GET {target} HTTP/1.1\r\n{lines}\r\n".encode())
+        answer = await door.response()
+        assert answer.status == status
+        got = await gateway.admin("POST", "/explain", {"url": target, "headers": headers})
+        if status == 200:
+            assert got.status == 200
+        else:
+            assert (got.status, got.json["status"]) == (400, status)
+            assert f"; the door answers {status}." in got.json["message"]
 
 
 async def test_what_was_found_is_told_and_nothing_said_twice_is_guessed_at() -> None:

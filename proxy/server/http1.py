@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
+from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
@@ -206,6 +207,19 @@ class Http1(RequestHandler):
         if isinstance(exc, HttpProcessingError):
             return self._front.refusal(request, refusal(exc, self.max_line_size))
         return super().handle_error(request, status, exc, message)
+
+
+def check_head(head: bytes, limits: Limits) -> None:
+    """BadRequest where a connection's parser refuses this head, which ends with its empty line. It is asked itself:
+    what it counts for a field is its own matter. Needs a running loop."""
+    loop = asyncio.get_running_loop()
+    told = limits.for_aiohttp()
+    sizes = {name: told[name] for name in ("max_line_size", "max_field_size", "max_headers")}
+    parser = HttpRequestParser(BaseProtocol(loop), loop, 1 << 16, **sizes, auto_decompress=False)
+    try:
+        parser.feed_data(head)
+    except HttpProcessingError as error:
+        raise refusal(error, limits.target) from None
 
 
 def refusal(error: HttpProcessingError, line_limit: int) -> BadRequest:

@@ -18,6 +18,7 @@ from proxy.server.requests import Reading
 from proxy.settings.problems import found
 
 Document = dict[str, Any]
+Check = Callable[[bytes], None]  # BadRequest for a head that no connection takes
 _KNOWN = ("url", "method", "headers", "body", "body_base64", "client")
 
 
@@ -33,12 +34,18 @@ class Question:
     content: bytes | None = None
     version: HttpVersion = HttpVersion11
 
-    def read(self, reading: Reading, now: float) -> Request:
-        """As the door reads it. AdminError for what the door refuses as malformed."""
+    def read(self, reading: Reading, check: Check, now: float) -> Request:
+        """As the door reads it, and its connections `check` it. AdminError for what the door refuses as malformed."""
         try:
+            check(self._head())
             return reading.for_site(reading(self, now, self._upload))
         except BadRequest as refused:
-            raise AdminError(400, refused.why.word, str(refused)) from None
+            text = f"{str(refused).removesuffix('.')}; the door answers {refused.status}."
+            raise AdminError(400, refused.why.word, text, {"status": refused.status}) from None
+
+    def _head(self) -> bytes:
+        fields = b"".join([b"%b: %b\r\n" % pair for pair in self.raw_headers])
+        return f"{self.method} {self.raw_path} HTTP/1.1\r\n".encode("latin-1") + fields + b"\r\n"
 
     def _upload(self) -> Upload | None:
         return None if self.content is None else Upload(_once(self.content), len(self.content))
