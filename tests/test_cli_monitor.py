@@ -175,6 +175,12 @@ class Terminal:
     def resize(self, rows: int, columns: int) -> None:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
+    @property
+    def by_line(self) -> bool:
+        """Whether it hands over whole lines, and shows what is typed: as it is while nobody reads single keys."""
+        shown = termios.ECHO | termios.ICANON
+        return bool(termios.tcgetattr(self._master)[3] & shown == shown)
+
     def press(self, key: bytes) -> None:
         os.write(self._master, key)
 
@@ -222,6 +228,23 @@ async def test_a_terminal_is_drawn_on_and_given_back(tmp_path: Path) -> None:
             terminal.press(b"q")
             code, last = await terminal.left()
         assert (code, b"\x1b[?1049l" in last, b"\x1b[?25h" in last) == (0, True, True)
+
+
+@pytest.mark.parametrize("key", [b"q", b"Q"])
+async def test_single_keys_are_read_without_enter_and_the_terminal_is_as_it_was(tmp_path: Path, key: bytes) -> None:
+    async with (
+        Origin() as origin,
+        serving(origin, RULES, directory=tmp_path) as gateway,
+        watching(gateway.url) as terminal,
+    ):
+        assert terminal.by_line
+        await terminal.shows("0 in all")
+        assert not terminal.by_line
+        terminal.press(b"x\x1b[A")  # which are none of ours
+        await terminal.shows("0 in all")
+        terminal.press(key)
+        assert (await terminal.left())[0] == 0
+        assert terminal.by_line
 
 
 async def test_a_gateway_that_goes_is_waited_for_and_ctrl_c_ends_it() -> None:
