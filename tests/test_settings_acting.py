@@ -81,6 +81,22 @@ def test_reads_and_writes_that_go_to_two_services(rules: list[dict[str, Any]], t
     assert found == [("rules", n, "upstream") for n in told]
 
 
+def test_who_reads_the_settings_is_warned_of_writes_that_go_elsewhere(tmp_path: Path) -> None:
+    yaml = """
+upstream: {url: "http://127.0.0.1:1"}
+upstreams: {x: {url: "http://127.0.0.1:2"}}
+rules:
+  - pattern: /a/*
+    ttl: 9
+    upstream: x
+"""
+    (said,) = map(str, read(tmp_path, yaml).warnings)
+    assert (
+        f"{FILE}:6:15: rules[0].upstream: GET, HEAD alone go to 'x', all else of the pattern to the main upstream"
+        in said
+    )
+
+
 @pytest.mark.parametrize(("rules", "hidden"), HIDDEN, ids=str)
 def test_a_rule_behind_another(rules: list[dict[str, Any]], hidden: bool) -> None:
     found = list(without_effect(settings_from({"rules": rules}, require_upstream=False)))
