@@ -9,12 +9,10 @@ into docs/scaling.md, which quotes them.
 import argparse
 import asyncio
 import json
-import math
 import secrets
-import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -24,25 +22,16 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from bench.crowd_member import PATIENCE, Member
+from bench.crowd_table import table
 from bench.machine import commit, machine, versions
 from bench.programs import cores
 from bench.redis import redis
 from bench.results import PLACE, quoted
-from proxy.entry import BytesBody, Entry, KeyParts, Scope
-from proxy.invalidation.local import LocalLog
+from proxy.entry import KeyParts, Scope
 from proxy.invalidation.records import Kind, Purge
-from proxy.invalidation.shared import SharedLog
-from proxy.message import Fields
-from proxy.redis.address import Address
-from proxy.redis.dial import Patience
-from proxy.redis.keys import Names
-from proxy.redis.lease import Elsewhere, Held, Leases
-from proxy.redis.server import Server
 from proxy.settings import Settings
-from proxy.store.redis import RedisStore
 
-PATIENCE = 60.0  # seconds that any one step may take
-FETCH = 0.1  # seconds that the origin takes
 LATEST, SOURCE = PLACE / "crowd.json", "bench/results/crowd.json"
 PAGE = Path(__file__).parent.parent / "docs" / "scaling.md"
 
@@ -75,76 +64,6 @@ class Told:
     storm: int
     storm_seconds: float
     joined_seconds: float
-
-
-class Member:
-    """One instance, as Redis sees it."""
-
-    def __init__(self, url: str, settings: Settings) -> None:
-        patience = Patience(5.0, 5.0, settings.redis.pool)  # one core for all of them: what waits for it is not Redis
-        names = Names(settings.redis.key_prefix)
-        self.server = Server(Address.parse(url), patience, lambda state, reason: None)
-        self.log = LocalLog(None, shares=True)
-        self.log.open()
-        self.shared = SharedLog(self.log, self.server, names, records=settings.journal.records)
-        flight = settings.flight
-        self.leases = Leases(
-            self.server, names, instance=self.shared.instance, seconds=flight.lease, uncacheable=flight.uncacheable
-        )
-        self.store = RedisStore(
-            self.server,
-            names,
-            self.shared,
-            max_object=settings.redis.max_object,
-            compression=settings.redis.compression,
-            scan_count=settings.redis.scan_count,
-            variants=settings.limits.variants,
-            clock=time.time,
-        )
-
-    def start(self) -> None:
-        self.server.start()
-        self.shared.start()
-        self.leases.start()
-
-    async def close(self) -> None:
-        await self.leases.close()
-        await self.shared.close()
-        await self.server.close()
-
-    async def wants(self, parts: KeyParts, origin: list[str]) -> None:
-        """As a request on a miss: look, fetch if nobody does, else wait and look again."""
-        key = parts.digest()
-        while await self.store.get(key, lambda found: "") is None:
-            match await self.leases.take(key):
-                case Held() as held:
-                    origin.append(parts.path)
-                    await asyncio.sleep(FETCH)
-                    await self.store.put(answer(parts, self.shared, held.fence))
-                    await held.release()
-                    return
-                case Elsewhere() as elsewhere:
-                    await elsewhere.over(PATIENCE)
-                case other:
-                    raise RuntimeError(f"Redis cannot say who fetches: {other}")
-
-
-def answer(parts: KeyParts, shared: SharedLog, fence: int) -> Entry:
-    """A kilobyte that lives for an hour, fetched now."""
-    now = time.time()
-    return Entry(
-        hash=parts.digest(),
-        parts=parts,
-        status=200,
-        phrase="OK",
-        fields=Fields(),
-        requested_at=now,
-        received_at=now,
-        keep_until=now + 3600,
-        body=BytesBody(secrets.token_bytes(1024)),
-        position=shared.position(),
-        fence=fence,
-    )
 
 
 # -- the run -----------------------------------------------------------------------------------------------------------
@@ -288,57 +207,7 @@ def since(before: Spent, after: Spent) -> Spent:
     return Spent(after.calls - before.calls - 2, after.cpu - before.cpu, after.bytes - before.bytes)
 
 
-# -- the table ---------------------------------------------------------------------------------------------------------
-
-
-def table(runs: list[Mapping[str, Any]], machine: Mapping[str, Any]) -> str:
-    """What docs/scaling.md quotes: a column for each run."""
-    lines = [
-        "| | " + " | ".join(f"{run['instances']} instances" for run in runs) + " |",
-        "|---|" + "---|" * len(runs),
-    ]
-    for name, cell in _rows():
-        lines.append(f"| {name} | " + " | ".join(cell(run) for run in runs) + " |")
-    where = f"{machine['when']}, commit {machine['commit']}, {machine['cpu']}, Redis {machine['redis']}."
-    return "\n".join([*lines, "", where, ""])
-
-
-def _rows() -> Iterator[tuple[str, Any]]:
-    def each(spent: Mapping[str, Any], over: float, of: str) -> float:
-        return float(spent[of]) / over
-
-    yield "connections to Redis", lambda run: f"{run['connections']:,}"
-    yield "memory of Redis before anything is stored", lambda run: f"{run['memory'] / 1e6:.1f} MB"
-    yield "at rest: calls a second", lambda run: f"{each(run['idle'], run['idle_seconds'], 'calls'):,.0f}"
-    yield "at rest: CPU of Redis", lambda run: f"{100 * each(run['idle'], run['idle_seconds'], 'cpu'):.1f} %"
-    yield "at rest: on the wire", lambda run: f"{each(run['idle'], run['idle_seconds'], 'bytes') / 1e3:,.0f} KB/s"
-    yield "all want one missing key: fetches for each key", lambda run: f"{run['fetches'] / run['keys']:g}"
-    yield (
-        f"until the last of them has it (the origin takes {FETCH:g} s)",
-        lambda run: f"{statistics.median(run['taken']):.2f} s",
-    )
-    yield (
-        "calls of Redis for it, each instance",
-        lambda run: f"{each(run['coalescing'], run['keys'] * run['instances'], 'calls'):.1f}",
-    )
-    yield "a purge until all have applied it, median", lambda run: f"{1000 * statistics.median(run['applied']):.0f} ms"
-    yield "the slowest of a hundred", lambda run: f"{1000 * quantile(run['applied'], 0.99):.0f} ms"
-    yield (
-        "calls of Redis for a purge, each instance",
-        lambda run: f"{each(run['purging'], run['purges'] * run['instances'], 'calls'):.1f}",
-    )
-    yield (
-        "a storm of purges at once, until all have applied all",
-        lambda run: f"{run['storm']:,}: {run['storm_seconds']:.1f} s",
-    )
-    yield (
-        "one more joins: until it has read all purges, and all know of it",
-        lambda run: f"{run['joined_seconds']:.2f} s",
-    )
-
-
-def quantile(values: list[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, math.ceil(share * len(values)) - 1)]
+# -- the command -------------------------------------------------------------------------------------------------------
 
 
 async def _runs(sizes: list[int], seconds: float) -> list[Mapping[str, Any]]:

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -79,6 +79,7 @@ def found(program: str, package: str) -> str:
 
 
 def free_port() -> int:
+    """One of 127.0.0.1 that nobody has now; another may by the time it is bound."""
     with closing(socket.create_server((ADDRESS, 0))) as probe:
         return int(probe.getsockname()[1])
 
@@ -99,14 +100,14 @@ def program(
     with log.open("ab") as out:
         process = subprocess.Popen(pinned, cwd=directory, env=env or {**os.environ}, stdout=out, stderr=out)
     try:
-        if not _accepts(process, port):
+        if not accepts(process, port):
             raise RuntimeError(f"{command[0]} did not begin:\n{log.read_text()}")
         yield Running(port, directory, process)
     finally:
-        _end(process)
+        end(process)
 
 
-def _accepts(process: "subprocess.Popen[bytes]", port: int) -> bool:
+def accepts(process: "subprocess.Popen[bytes]", port: int) -> bool:
     """Whether the program takes connections, within PATIENCE and before it ends."""
     deadline = monotonic() + PATIENCE
     while monotonic() < deadline and process.poll() is None:
@@ -114,12 +115,12 @@ def _accepts(process: "subprocess.Popen[bytes]", port: int) -> bool:
             socket.create_connection((ADDRESS, port), timeout=1).close()
             return process.poll() is None
         except OSError:
-            with _not_yet():
+            with suppress(subprocess.TimeoutExpired):
                 process.wait(0.01)
     return False
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def end(process: "subprocess.Popen[bytes]") -> None:
     """By SIGTERM, which ends the program's own children too; by SIGKILL when that does not help."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
@@ -128,11 +129,3 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-@contextmanager
-def _not_yet() -> Iterator[None]:
-    try:
-        yield
-    except subprocess.TimeoutExpired:
-        pass

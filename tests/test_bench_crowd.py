@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from bench.crowd import LATEST, PAGE, SOURCE, measure, quantile, table
+from bench.crowd import LATEST, PAGE, SOURCE, measure
+from bench.crowd_table import quantile, table
 from bench.results import quoted
 from tests.support.redis_servers import redis_server
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import trustme
 
+from bench.programs import free_port
 from proxy.cli import main
 from tests.support.gateway import TOKEN
 from tests.support.origin import Origin, server_tls
 from tests.support.process import REPOSITORY, environment, program, serving
 from tests.test_cli import run
-from tests.test_cli_gateway import free_port
 
 VERBS = (
     ["stats"],

@@ -6,7 +6,6 @@ import os
 import pty
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.programs import free_port
 from proxy.cli import main
 
 REPOSITORY = Path(__file__).parent.parent
@@ -52,11 +52,6 @@ class Running:
     def verdict(self, path: str) -> tuple[str | None, str | None]:
         head = self.get(path)
         return head["X-Cache"], head["X-Cache-Tier"]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def environment() -> dict[str, str]:

@@ -18,6 +18,7 @@ import aiohttp
 import pytest
 import yaml
 
+from bench.programs import free_port
 from proxy.redis.address import Address, Mode
 from proxy.settings.load import load
 from proxy.settings.sources import PREFIX
@@ -27,7 +28,6 @@ from tests.support.gateway import TOKEN
 from tests.support.image import FINAL, image_environment, instructions
 from tests.support.origin import Origin
 from tests.support.process import PATIENCE, REPOSITORY, Process, environment, serving
-from tests.support.programs import free_port
 
 SENTINEL_CONF = (REPOSITORY / "deploy/redis/sentinel.conf").read_text()
 PUBLISHED = {

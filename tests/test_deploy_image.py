@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from bench.programs import free_port
 from proxy.version import VERSION
 from tests.support.gateway import TOKEN
 from tests.support.image import DOCKERFILE, FINAL, SPACES, container_environment, execute, instructions, locked_down
 from tests.support.origin import Origin
 from tests.support.process import PATIENCE, REPOSITORY, children, environment, launched
-from tests.support.programs import free_port
 
 BASE = "localhost/debian-python"
 MADE = "localhost/cachegate-tried"

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bench.programs import free_port
 from proxy.insight.rule_tests import run_rule_tests
 from proxy.settings.load import Loaded, load
 from proxy.settings.sources import PREFIX
@@ -22,7 +23,6 @@ from proxy.version import VERSION
 from tests.support.image import FINAL, image_environment, instructions
 from tests.support.origin import Origin
 from tests.support.process import REPOSITORY, serving
-from tests.support.programs import free_port
 
 PLACE = REPOSITORY / "deploy" / "kubernetes"
 RULE = PLACE / "components" / "monitoring" / "prometheusrule.yaml"

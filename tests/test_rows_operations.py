@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
+from bench.programs import free_port
 from tests.support.gateway import TOKEN
 from tests.support.origin import Origin
 from tests.support.process import HAS_PROC, Process, environment, program, serving, session, write
 from tests.support.rawtcp import Broken, raw
-from tests.test_cli_gateway import free_port, wait_until_ready
+from tests.test_cli_gateway import wait_until_ready
 
 MIB = 1 << 20
 RULES: dict[str, Any] = {"rules": [{"name": "all", "pattern": "*", "ttl": 60}]}

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import trustme
 
+from bench.programs import free_port
 from proxy.configuration import Configuration
 from proxy.errors import ConfigError, Problem
 from proxy.settings import settings_from
@@ -21,7 +22,7 @@ from tests.support.gateway import TOKEN, Got
 from tests.support.origin import Origin
 from tests.support.process import Process, environment, serving, session, write
 from tests.support.rawtcp import raw
-from tests.test_cli_gateway import free_port, wait_until_ready
+from tests.test_cli_gateway import wait_until_ready
 
 READ_AGAIN = "reloaded: changed"
 KEPT = "the old ones go on to hold"

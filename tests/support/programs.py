@@ -8,22 +8,19 @@ import json
 import os
 import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
-from time import monotonic
 from typing import Any
 
+from bench.programs import PATIENCE, accepts, end, free_port
 from tests.support.origin import Origin
 
 REPOSITORY = Path(__file__).parent.parent.parent
-PATIENCE = 30.0  # seconds that a program has to begin, and to end
 TOKEN = "test-token"
 _DIRECTIVE = re.compile(r'\s*((?:"[^"]*"|[^;{}"])+(?:;|\{[^}]*\}))')
 _OF_HTTP = re.compile(r"(?:limit_req_zone|map|proxy_cache_path|limit_conn_zone) ")
@@ -150,11 +147,6 @@ def located(program: str) -> str:
     return shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin") or ""
 
 
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-        return int(probe.getsockname()[1])
-
-
 def _gunicorn(port: int) -> list[str]:
     said = f"--worker-class gthread --threads 8 --graceful-timeout 1 --no-control-socket --bind 127.0.0.1:{port}"
     return [sys.executable, "-m", "gunicorn", *said.split(), "httpbin:app"]
@@ -173,7 +165,7 @@ def _program(
     try:
         yield started
     finally:
-        _end(started.process)
+        end(started.process)
 
 
 def _environment(home: Path) -> dict[str, str]:
@@ -189,38 +181,10 @@ def _begin(
         chosen = port or free_port()
         with log.open("ab") as out:
             process = subprocess.Popen(command(chosen), cwd=directory, env=env, stdout=out, stderr=out)
-        if _accepts(process, chosen):
+        if accepts(process, chosen):
             return Program(chosen, directory, process)
-        _end(process)
+        end(process)
     raise AssertionError(f"{name} did not begin:\n{log.read_text()}")
-
-
-def _accepts(process: "subprocess.Popen[bytes]", port: int) -> bool:
-    """Whether the program takes connections, within PATIENCE and before it ends."""
-    deadline = monotonic() + PATIENCE
-    while monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return process.poll() is None
-        except OSError:
-            pass
-        try:
-            process.wait(0.02)
-            return False
-        except subprocess.TimeoutExpired:
-            pass
-    return False
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """By SIGTERM, which ends the program's own children too; by SIGKILL when that does not help."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def _log(directory: Path, name: str) -> Path:
