@@ -18,7 +18,7 @@ from tests.load.scenarios import Scenario, scenarios, told
 from tests.load.serving import offered
 from tests.support.process import HAS_PROC
 
-_SHOWN = ("answers", "p50_ms", "p99_ms", "hits", "errors")
+_SHOWN = ("answers", "p50_ms", "p99_ms", "hits", "errors", "gateway_mb", "gateway_cores", "redis_mb", "redis_cores")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def main(words: Sequence[str] | None = None) -> int:
     ]
     if not HAS_PROC:
         return _cannot("it reads /proc, which is not here: run it on Linux")
-    if problem := descriptors(max(each.clients for each in chosen) + SPARE):
+    if problem := descriptors(max(each.connections for each in chosen) + SPARE):
         return _cannot(problem)
     if args.serve:
         _ended(offered())  # it has no other end
@@ -42,6 +42,8 @@ def main(words: Sequence[str] | None = None) -> int:
         return 130
     run = Run(when, commit(), before, args.seconds, done)
     written = kept(run, args.results)
+    for why in (f"{each.scenario.name}: {name}: {why}" for each in done for name, why in each.excused.items()):
+        print(f"not told: {why}")
     for line in run.broken:
         print(f"broken: {line}")
     print(f"{'FAILED' if run.broken else 'every bound kept'}; {' and '.join(map(str, written))}")
@@ -92,7 +94,7 @@ async def _all(chosen: Sequence[Scenario], done: list[Told]) -> None:
     for scenario in chosen:
         began = monotonic()
         done.append(one := await played(scenario))
-        figures = ", ".join(f"{name} {told(one.figures[name])}" for name in _SHOWN)
+        figures = ", ".join(f"{name} {told(one.figures[name])}" for name in _SHOWN if name in one.figures)
         print(f"{scenario.name}: {figures} ({monotonic() - began:.0f} s){' BROKEN' * bool(one.broken)}", flush=True)
 
 

@@ -16,6 +16,7 @@ from tests.support.redis_servers import RedisServer, redis_server
 
 SLOW = 0.2  # seconds that the upstream takes for what is under /slow/: everybody has asked before it answers
 SPARE = 600  # descriptors beside those of connections: files, Redis, the upstream
+MEMORY_LIMIT = 512 * 2**20  # bytes that a gateway may take, with all its workers: `memory.limit`
 _FIELDS = (("Content-Type", "application/json"), ("Cache-Control", "max-age=3600"))
 _TEXT = "x" * 900
 
@@ -40,9 +41,13 @@ class Upstream:
 
 
 def _answer(request: Recorded) -> bytes:
-    body = f'{{"target":"{request.target}","text":"{_TEXT}"}}'.encode()
     fields = [*_FIELDS, ("X-Made", f"{time():.6f}")]
-    return render(request, 200, fields, body, chunked=False, close=False)
+    return render(request, 200, fields, body(request.target), chunked=False, close=False)
+
+
+def body(target: str) -> bytes:
+    """What the upstream answers there: a little less than 1 KB of JSON."""
+    return f'{{"target":"{target}","text":"{_TEXT}"}}'.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +63,27 @@ class Arena:
 
 
 @asynccontextmanager
-async def arena(scenario: Scenario) -> AsyncIterator[Arena]:
-    """All of it ends with the block."""
+async def arena(scenario: Scenario, workers: int = 1) -> AsyncIterator[Arena]:
+    """All of it ends with the block. `workers`: of each gateway."""
     async with AsyncExitStack() as stack:
         origin = await stack.enter_async_context(Origin())
         upstream = Upstream(origin)
         if not scenario.redis:
-            gateways = [await stack.enter_async_context(serving(origin, _settings(scenario)))]
+            gateways = [await stack.enter_async_context(serving(origin, _settings(scenario, workers)))]
             yield Arena(scenario, upstream, gateways, None)
             return
         redis = await stack.enter_async_context(redis_server())
         gateways = await stack.enter_async_context(
-            instances(scenario.instances, origin, _settings(scenario), redis.url)
+            instances(scenario.instances, origin, _settings(scenario, workers), redis.url)
         )
         yield Arena(scenario, upstream, gateways, redis)
 
 
-def _settings(scenario: Scenario) -> dict[str, Any]:
+def _settings(scenario: Scenario, workers: int) -> dict[str, Any]:
     """Defaults, but for what would keep so many clients out or answer where another tier is asked for."""
     return {
-        "memory": {"max_entries": scenario.memory} if scenario.memory else {},
+        "listen": {"workers": workers},
+        "memory": {"limit": MEMORY_LIMIT} | ({"max_entries": scenario.memory} if scenario.memory else {}),
         "file": {"enabled": not scenario.redis},
         "limits": {"connections": scenario.clients + SPARE},
         "timeouts": {"keep_alive": 600},  # on a busy machine the first waits for the last one to be opened

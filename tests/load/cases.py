@@ -4,14 +4,16 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate, count, takewhile
 from statistics import fmean
 from time import time
 
-from tests.load.arena import Arena, arena
+from tests.load.arena import MEMORY_LIMIT, Arena, arena, body
 from tests.load.clients import PATIENCE, Answered, Connection, asked, connected
+from tests.load.scaled import grown
 from tests.load.scenarios import HOST, Scenario
+from tests.load.watching import RedisUsage, Sample, figures, redis_usage, watched
 
 _ALONE = 1.0  # seconds, at most, that one client asks alone: the crowd is held against that
 _PURGES = 10  # a second, at most
@@ -19,13 +21,20 @@ _PURGES = 10  # a second, at most
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One scenario: every answer, the figures, what happened meanwhile (Unix seconds), and which bounds were broken."""
+    """One scenario: every answer (none where other processes asked), the figures, what happened meanwhile (Unix
+    seconds), which bounds were broken, and what was taken of the machine. `excused`: figures that cannot be told here,
+    and why."""
 
     scenario: Scenario
     answers: Sequence[Answered]
     figures: dict[str, float]
     marks: tuple[tuple[float, str], ...]
-    broken: tuple[str, ...]
+    samples: Sequence[Sample]
+    excused: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def broken(self) -> list[str]:
+        return self.scenario.broken(self.figures, self.excused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +49,14 @@ class _Course:
 
 async def played(scenario: Scenario) -> Told:
     """Everything that it started has ended then."""
-    async with arena(scenario) as field:
+    if scenario.workers:
+        scaled = await grown(scenario)
+        own = scaled.figures | figures(scaled.samples, MEMORY_LIMIT)
+        return Told(scenario, (), own, scaled.marks, scaled.samples, scaled.excused)
+    async with arena(scenario) as field, watched(field) as samples:
         course = await COURSES[scenario.name.partition("_1")[0]](field)
-        figures = _figures(scenario, course)
-    return Told(scenario, course.answers, figures, course.marks, tuple(scenario.broken(figures)))
+    own = _figures(scenario, course) | figures(samples, MEMORY_LIMIT)
+    return Told(scenario, course.answers, own, course.marks, samples)
 
 
 # -- the courses -------------------------------------------------------------------------------------------------------
@@ -81,6 +94,46 @@ async def _stampede(field: Arena) -> _Course:
             if time() >= end:
                 return _Course(answers, {"calls_per_path": _calls(field)})
     raise AssertionError("it has no other end")
+
+
+async def _redis_share(field: Arena) -> _Course:
+    """For half of the time one instance is asked for what is new, then the other for the same."""
+    scenario, ports, half = field.scenario, field.ports, field.scenario.seconds / 2
+    empty = await _redis(field)
+    async with connected(ports[:1], scenario.clients) as clients:
+        news = await asked(clients, (f"/new/{number}" for number in count()), half)
+    full = await _all_kept(field)
+    turned = time()
+    async with connected(ports[1:], scenario.clients) as clients:
+        again = await asked(clients, (each.target for each in news), half)
+    over, keys = await _redis(field), max(full.keys - empty.keys, 1)
+    own = {
+        "calls_per_path": _calls(field),
+        "redis_hits": sum(each.tier == b"redis" for each in again) / len(again),
+        "redis_bytes_per_key": (full.memory - empty.memory) / keys,
+        "body_bytes": fmean(len(body(each.target)) for each in news),
+        "redis_us_miss": (full.cpu - empty.cpu) / len(news) * 1e6,
+        "redis_us_hit": (over.cpu - full.cpu) / len(again) * 1e6,
+    }
+    return _Course([*news, *again], own, marks=((turned, "the other is asked"),))
+
+
+async def _redis(field: Arena) -> RedisUsage:
+    told = await redis_usage(field)
+    assert told is not None
+    return told
+
+
+async def _all_kept(field: Arena) -> RedisUsage:
+    """Nobody waits for what is stored in Redis: it is all there once nothing more comes."""
+    before = await _redis(field)
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            await asyncio.sleep(0.2)
+            after = await _redis(field)
+            if after.keys == before.keys:
+                return after
+            before = after
 
 
 async def _redis_kill(field: Arena) -> _Course:
@@ -145,6 +198,7 @@ COURSES: dict[str, Callable[[Arena], Awaitable[_Course]]] = {
     "mixed": _popular,
     "stampede": _stampede,
     "redis_kill": _redis_kill,
+    "redis_share": _redis_share,
     "purge": _purge,
     "connections": _popular,
 }
@@ -180,7 +234,7 @@ async def _warm(field: Arena) -> None:
 def _figures(scenario: Scenario, course: _Course) -> dict[str, float]:
     answers = course.answers
     took = sorted(each.took for each in answers)
-    figures = {
+    told = {
         "answers": float(len(answers)),
         "errors": sum(bool(each.error) for each in answers) / len(answers),
         "hits": _share(answers),
@@ -191,8 +245,8 @@ def _figures(scenario: Scenario, course: _Course) -> dict[str, float]:
     }
     if course.idle:
         alone = fmean(each.took for each in course.idle)
-        figures |= {"idle_ms": alone * 1000, "slowdown": took[len(took) * 99 // 100] / (alone * scenario.clients)}
-    return figures
+        told |= {"idle_ms": alone * 1000, "slowdown": took[len(took) * 99 // 100] / (alone * scenario.clients)}
+    return told
 
 
 def _share(answers: Sequence[Answered]) -> float:

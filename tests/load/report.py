@@ -12,8 +12,10 @@ from tests.load.cases import Told
 from tests.load.picture import svg
 from tests.load.scenarios import Threshold
 from tests.load.scenarios import told as number
+from tests.load.watching import cores, memory, names, spent
 
 PLACE = Path(__file__).parent / "results"
+_USAGE = {"cores": 2, "most_cores": 2, "first_mb": 1, "most_mb": 1}  # what is told of each process, and its digits
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:800px;padding:0 1rem;color:#222}
 svg{width:100%;height:auto}table{border-collapse:collapse;width:100%;margin:.5rem 0}
 td,th{padding:.2rem .6rem;border-bottom:1px solid #ddd;text-align:left}td.n,th.n{text-align:right}
@@ -55,12 +57,28 @@ def data(run: Run) -> dict[str, Any]:
 def _scenario(told: Told) -> dict[str, Any]:
     scenario = told.scenario
     bounds = [
-        {"figure": each.figure, "least" if each.least else "most": each.bound, "kept": each.holds(told.figures)}
+        {"figure": each.figure, "least" if each.least else "most": each.bound}
+        | ({"kept": None, "why": why} if (why := told.excused.get(each.figure)) else {"kept": each.holds(told.figures)})
         for each in scenario.thresholds
     ]
     return {"name": scenario.name, "title": scenario.title, "clients": scenario.clients, "seconds": scenario.seconds,
             "instances": scenario.instances, "redis": scenario.redis, "figures": told.figures,
-            "thresholds": bounds}  # fmt: skip
+            "thresholds": bounds, "watched": _watched(told)}  # fmt: skip
+
+
+def _watched(told: Told) -> list[dict[str, Any]]:
+    """Of each that ran: the most and the mean of its cores, its MB in the beginning and at most."""
+    rows = []
+    for name in names(told.samples):
+        used, held = list(spent(told.samples, name)), [value for _, value in memory(told.samples, name)]
+        rows.append({
+            "who": name,
+            "cores": sum(cpu for _, _, cpu in used) / (sum(seconds for _, seconds, _ in used) or 1.0),
+            "most_cores": max((value for _, value in cores(told.samples, name)), default=0.0),
+            "first_mb": held[0],
+            "most_mb": max(held),
+        })  # fmt: skip
+    return rows
 
 
 def page(run: Run) -> str:
@@ -84,16 +102,26 @@ def _part(told: Told) -> str:
     scenario = told.scenario
     who = f"{scenario.clients:,} clients, {scenario.instances} instance{'s' * (scenario.instances > 1)}"
     bounds = "".join(_row(each, told) for each in scenario.thresholds)
+    watched = "".join(_usage(each) for each in _watched(told))
     bounded = {each.figure for each in scenario.thresholds}
     others = ", ".join(f"{name} {number(value)}" for name, value in told.figures.items() if name not in bounded)
     return f"""<h2 id="{scenario.name}">{escape(scenario.title)}</h2>
 <p><small>{scenario.name}: {who}{" over Redis" if scenario.redis else ""}</small></p>
 <table><tr><th>bound</th><th class="n">measured</th><th></th></tr>{bounds}</table>
 <p><small>{escape(others)}</small></p>
+<table><tr><th>process</th><th class="n">cores, mean</th><th class="n">most</th><th class="n">MB at first</th>
+<th class="n">most</th></tr>{watched}</table>
 {svg(told)}"""
 
 
+def _usage(row: dict[str, Any]) -> str:
+    values = "".join(f'<td class="n">{row[name]:.{digits}f}</td>' for name, digits in _USAGE.items())
+    return f"<tr><td>{escape(row['who'])}</td>{values}</tr>"
+
+
 def _row(bound: Threshold, told: Told) -> str:
+    if why := told.excused.get(bound.figure):
+        return f'<tr><td>{escape(str(bound))}</td><td colspan="2">{escape(why)}</td></tr>'
     word = "kept" if bound.holds(told.figures) else "broken"
     value = number(told.figures.get(bound.figure))
     return f'<tr><td>{escape(str(bound))}</td><td class="n">{value}</td><td class="{word}">{word}</td></tr>'

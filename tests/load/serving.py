@@ -9,12 +9,12 @@ from tests.load.scenarios import Scenario
 from tests.support.gateway import TOKEN
 from tests.support.redis_servers import RedisServer
 
-_FIELD = Scenario("serve", "for other clients", 10_000, 0, (), instances=2, redis=True, memory=2_500)
+FIELD = Scenario("serve", "for other clients", 10_000, 0, (), instances=2, redis=True, memory=2_500)
 
 
 async def offered() -> None:
     """Prints the environment that they want. SIGUSR1 kills Redis, and the next one brings it back."""
-    async with arena(_FIELD) as field:
+    async with arena(FIELD) as field:
         assert field.redis is not None
         asked = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, asked.set)

@@ -1,0 +1,8 @@
+export default {
+  get vu() {
+    return globalThis.k6.vu;
+  },
+  get scenario() {
+    return globalThis.k6.scenario;
+  },
+};
