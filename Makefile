@@ -1,6 +1,6 @@
 # `make help` lists the verbs. make run PYTHON=python3.12 chooses the interpreter; .venv is made once and kept.
 .DEFAULT_GOAL := help
-.PHONY: run test test-slow soak load fuzz bench crowd profile reference check pictures alerts lock image release up down clean help
+.PHONY: run test test-slow soak load fuzz bench crowd sizing profile reference check pictures alerts lock image release up down clean help
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
@@ -34,6 +34,9 @@ bench: .venv/.bench ## CPU of an answer beside nginx and Varnish: CASE=memory_hi
 
 crowd: .venv/.bench ## a hundred instances on one Redis: purges, one fetch, what it costs to be there; ARGS="--instances 20"
 	@$(BIN)/python -m bench.crowd $(ARGS)
+
+sizing: .venv/.run ## what some traffic wants of CPU, memory and Redis: RATE=5000 MACHINES=8, by what was measured (docs/scaling.md)
+	@$(BIN)/python -m bench.sizing_pages --rate $(or $(RATE),5000) $(MACHINES:%=--machines %) $(ARGS)
 
 profile: .venv/.bench ## where the microseconds of an answer go: CASE=memory_hit, function by function
 	@$(BIN)/python -m bench.profile $(CASE:%=--case %) $(ARGS)

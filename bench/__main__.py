@@ -27,6 +27,7 @@ from bench.peers.cachegate import NAME
 from bench.picture import draw
 from bench.programs import Missing, cores
 from bench.results import PAGES, PLACE, kept, quoted
+from bench.sizing_pages import rewrite
 from bench.table import Run, markdown
 from bench.terminal import show
 
@@ -124,6 +125,7 @@ def _keep(run: Run, json: Path | None, console: Console, *, whole: bool) -> None
         draw(run, PLACE / "latest.png")
         for page in PAGES:
             page.write_text(quoted(page.read_text(), markdown(run)))
+        rewrite()
     console.print(f"kept as {written[0].with_suffix('')}.json, .md and .png", highlight=False)
 
 

@@ -28,6 +28,7 @@ from bench.machine import commit, machine, versions
 from bench.programs import cores
 from bench.redis import redis
 from bench.results import PLACE, quoted
+from bench.sizing_pages import rewrite
 from proxy.entry import KeyParts, Scope
 from proxy.invalidation.records import Kind, Purge
 from proxy.settings import Settings
@@ -47,7 +48,8 @@ class Spent:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What came of a run. Times are seconds, one of each purge or key; `memory` is bytes of Redis."""
+    """What came of a run. Times are seconds, one of each purge or key; `memory` is bytes of Redis, and
+    `record` what a purge takes of them in the journal."""
 
     instances: int
     connections: int
@@ -63,6 +65,7 @@ class Told:
     purging: Spent
     storm: int
     storm_seconds: float
+    record: float
     joined_seconds: float
 
 
@@ -80,6 +83,7 @@ async def measure(url: str, instances: int, *, seconds: float, keys: int, purges
         fetches, taken, coalescing = await coalesced(members, ask, keys)
         applied, purging = await purged(members, ask, purges)
         storm_seconds = await stormed(members, storm)
+        record = await recorded(members[0], ask)
         began = time.monotonic()
         async with crowd(url, 1) as late:
             await linked([*members, *late])
@@ -99,6 +103,7 @@ async def measure(url: str, instances: int, *, seconds: float, keys: int, purges
             purging=purging,
             storm=storm,
             storm_seconds=storm_seconds,
+            record=record,
             joined_seconds=joined_seconds,
         )
 
@@ -155,6 +160,12 @@ async def stormed(members: list[Member], purges: int) -> float:
     )
     await linked(members)
     return time.monotonic() - began
+
+
+async def recorded(member: Member, ask: Any) -> float:
+    """Bytes of Redis for each record of the journal."""
+    stream = member.names.stream
+    return float(await ask("MEMORY", "USAGE", stream, "SAMPLES", 0)) / int(await ask("XLEN", stream))
 
 
 def made(member: Member, tag: str) -> Purge:
@@ -238,6 +249,7 @@ def main() -> None:
     if given.instances is None:
         LATEST.write_text(json.dumps({"machine": where, "runs": runs}, indent=1) + "\n")
         PAGE.write_text(quoted(PAGE.read_text(), table(runs, where), SOURCE))
+        rewrite()
 
 
 if __name__ == "__main__":

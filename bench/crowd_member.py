@@ -25,7 +25,7 @@ class Member:
 
     def __init__(self, url: str, settings: Settings) -> None:
         patience = Patience(5.0, 5.0, settings.redis.pool)  # one core for all of them: what waits for it is not Redis
-        names = Names(settings.redis.key_prefix)
+        self.names = names = Names(settings.redis.key_prefix)
         self.server = Server(Address.parse(url), patience, lambda state, reason: None)
         self.log = LocalLog(None, shares=True)
         self.log.open()

@@ -11,7 +11,7 @@ FETCH = 0.1  # seconds that the origin takes
 def table(runs: list[Mapping[str, Any]], machine: Mapping[str, Any]) -> str:
     """What docs/scaling.md quotes: a column for each run."""
     lines = [
-        "| | " + " | ".join(f"{run['instances']} instances" for run in runs) + " |",
+        "| | " + " | ".join(f"{run['instances']} instance{'s' * (run['instances'] > 1)}" for run in runs) + " |",
         "|---|" + "---|" * len(runs),
     ]
     for name, cell in _rows():

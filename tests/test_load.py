@@ -136,3 +136,17 @@ def test_the_sample_is_of_a_whole_run_that_kept_every_bound() -> None:
     page = (PLACE / "sample.html").read_text()
     assert page.count("<svg") == len(NAMES)
     assert _ELSEWHERE.search(page) is None
+
+
+def test_the_sample_has_ten_thousand_connections_and_few_errors() -> None:
+    data = json.loads((PLACE / "sample.json").read_text())
+    for number in (100, 1_000, 10_000):
+        (one,) = (each for each in data["scenarios"] if each["name"] == f"connections_{number}")
+        assert one["figures"]["connections"] == one["clients"] == number
+        assert one["figures"]["errors"] < 0.001
+        assert one["figures"]["memory_limit"] < 1
+
+
+def test_the_sample_says_what_the_machine_bore() -> None:
+    for one in json.loads((PLACE / "sample.json").read_text())["scenarios"]:
+        assert {row["who"] for row in one["watched"]} >= {"gateway 1"} | ({"Redis"} if one["redis"] else set())

@@ -13,7 +13,7 @@ from time import monotonic
 from bench.machine import commit, machine
 from tests.load.arena import SPARE, descriptors
 from tests.load.cases import Told, played
-from tests.load.report import PLACE, Run, kept
+from tests.load.report import PLACE, Run, kept, sampled
 from tests.load.scenarios import Scenario, scenarios, told
 from tests.load.serving import offered
 from tests.support.process import HAS_PROC
@@ -42,6 +42,8 @@ def main(words: Sequence[str] | None = None) -> int:
         return 130
     run = Run(when, commit(), before, args.seconds, done)
     written = kept(run, args.results)
+    if args.sample and [each.scenario for each in done] == list(known):
+        written = sampled(run)
     for why in (f"{each.scenario.name}: {name}: {why}" for each in done for name, why in each.excused.items()):
         print(f"not told: {why}")
     for line in run.broken:
@@ -61,6 +63,7 @@ def _parser(known: Sequence[Scenario]) -> argparse.ArgumentParser:
     parser.add_argument(
         "--results", type=Path, default=PLACE, help="where the report goes (default tests/load/results)"
     )
+    parser.add_argument("--sample", action="store_true", help="keep a whole run as the sample that the pages quote")
     parser.add_argument("--serve", action="store_true", help="start what k6 and locust ask, and wait to be ended")
     return parser
 

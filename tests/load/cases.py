@@ -13,7 +13,7 @@ from tests.load.arena import MEMORY_LIMIT, Arena, arena, body
 from tests.load.clients import PATIENCE, Answered, Connection, asked, connected
 from tests.load.scaled import grown
 from tests.load.scenarios import HOST, Scenario
-from tests.load.watching import RedisUsage, Sample, figures, redis_usage, watched
+from tests.load.watching import RedisUsage, Sample, figures, redis_usage, usage, watched
 
 _ALONE = 1.0  # seconds, at most, that one client asks alone: the crowd is held against that
 _PURGES = 10  # a second, at most
@@ -99,7 +99,7 @@ async def _stampede(field: Arena) -> _Course:
 async def _redis_share(field: Arena) -> _Course:
     """For half of the time one instance is asked for what is new, then the other for the same."""
     scenario, ports, half = field.scenario, field.ports, field.scenario.seconds / 2
-    empty = await _redis(field)
+    empty, (first, second, *_) = await _redis(field), [usage(gateway.pid).cpu for gateway in field.gateways]
     async with connected(ports[:1], scenario.clients) as clients:
         news = await asked(clients, (f"/new/{number}" for number in count()), half)
     full = await _all_kept(field)
@@ -114,6 +114,8 @@ async def _redis_share(field: Arena) -> _Course:
         "body_bytes": fmean(len(body(each.target)) for each in news),
         "redis_us_miss": (full.cpu - empty.cpu) / len(news) * 1e6,
         "redis_us_hit": (over.cpu - full.cpu) / len(again) * 1e6,
+        "gateway_us_miss": (usage(field.gateways[0].pid).cpu - first) / len(news) * 1e6,
+        "gateway_us_hit": (usage(field.gateways[1].pid).cpu - second) / len(again) * 1e6,
     }
     return _Course([*news, *again], own, marks=((turned, "the other is asked"),))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine import Machine
+from bench.sizing_pages import rewrite
 from tests.load.cases import Told
 from tests.load.picture import svg
 from tests.load.scenarios import Threshold
@@ -40,7 +41,17 @@ class Run:
 def kept(run: Run, place: Path = PLACE) -> list[Path]:
     """Write both, by date and commit."""
     place.mkdir(parents=True, exist_ok=True)
-    name = f"{run.when[:10]}-{run.commit}"
+    return _written(run, place, f"{run.when[:10]}-{run.commit}")
+
+
+def sampled(run: Run) -> list[Path]:
+    """The same as the sample, which pages of the documentation quote: they are written anew."""
+    files = _written(run, PLACE, "sample")
+    rewrite()
+    return files
+
+
+def _written(run: Run, place: Path, name: str) -> list[Path]:
     files = [place / f"{name}.json", place / f"{name}.html"]
     files[0].write_text(json.dumps(data(run), indent=1) + "\n")
     files[1].write_text(page(run))

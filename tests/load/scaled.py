@@ -93,6 +93,8 @@ async def _clients(port: int, scenario: Scenario, number: int) -> AsyncIterator[
         for client in started:
             assert await _line(client) == b"open\n"
         yield started
+        for client in started:
+            await client.wait()
     finally:
         for client in started:
             if client.returncode is None:
