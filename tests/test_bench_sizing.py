@@ -106,7 +106,7 @@ def test_a_plan_by_hand() -> None:
     found = replace(found, packed=0.5, redis_around=500, redis_us_hit=10, redis_us_miss=100, redis_connections=6)
     found = replace(found, record=300, us_logged=12, us_unlogged=10)
     wanted = Wanted(rate=10_000, machines=11, memory=0.8, redis=0.1, entries=1_000_000, body=1000, connections=100_000,
-                    purges=2, cores=1, near_entries=1000, near_bytes=10**9, records=1000, node=1e9)  # fmt: skip
+                    purges=2, cores=1, near_entries=1000, near_bytes=10**9, records=1_000_000, node=1e9)  # fmt: skip
     made = plan(found, wanted)
     so = {step.what: step.so for step in made.steps}
     assert so == {
@@ -117,7 +117,7 @@ def test_a_plan_by_hand() -> None:
         "answers to clients, of each machine": "1 MB/s",
         "memory of each gateway": "152 MB",  # 100 + 1 + 1 + 10,000 x 5 KB
         "an answer in Redis": "1 KB",  # 500 + 500
-        "memory of Redis": "1 GB",  # 1,000 + 2 + 0.3 MB
+        "memory of Redis": "1.3 GB",  # 1,000 + 2 + 300 MB
         "CPU of Redis": "24.2 % of a core",  # 1 % + 10 % + 11 % at rest + 2 x 1.1 %
         "answers on the wire of Redis": "2 MB/s",
         "the journal on the wire of Redis": "20.1 KB/s",  # 2 x 9 + 2.1

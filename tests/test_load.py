@@ -62,6 +62,14 @@ def test_a_broken_bound_fails_the_run_and_is_named(tmp_path: Path, capsys: pytes
     assert '<p class="broken">broken: miss: hits &gt;= 0.5, but it is 0</p>' in page
 
 
+@pytest.mark.slow
+def test_a_gateway_or_a_redis_that_grows_fails_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tight: dict[str, dict[str, float]] = {"memory_limit": {"most": 0.01}, "redis_mb": {"most": 0.1}}
+    assert main(small("redis_share", tmp_path, redis_bytes_per_key={"most": 100}, **tight)) == 1
+    broken = re.findall(r"^broken: redis_share: (\w+) <= ", capsys.readouterr().out, re.MULTILINE)
+    assert sorted(broken) == ["memory_limit", "redis_bytes_per_key", "redis_mb"]
+
+
 # -- what is judged ----------------------------------------------------------------------------------------------------
 
 

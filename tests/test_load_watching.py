@@ -120,6 +120,8 @@ def test_what_comes_back_counts_from_nothing() -> None:
     assert memory(told, REDIS) == [(0.0, 1.0), (2.0, 2.0), (4.0, 3.0)]
     assert [[each.at for each in part] for part in stretches(told, REDIS)] == [[0.0], [2.0, 4.0]]
     assert cores(told, "gateway 1") == [(1.0, 0.0), (2.0, 0.0), (4.0, 0.0)]
+    another = [at(0.0, Usage(5, MB)), at(1.0, Usage(6, MB)), at(2.0, Usage(0.5, MB))]  # the last is another process
+    assert list(spent(another, "gateway 1")) == [(1.0, 1.0, 1.0), (2.0, 1.0, 0.5)]
 
 
 def test_figures_are_the_most_and_the_mean() -> None:
