@@ -7,7 +7,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import time
 from typing import Any
 
@@ -39,9 +39,9 @@ async def grown(scenario: Scenario, cores: int | None = None) -> Grown:
     for workers in scenario.workers:
         async with arena(scenario, workers) as place, watched(place) as seen:
             await _warm(place, workers)
-            marks.append((time(), f"{workers} worker{'s' * (workers > 1)}"))
+            marks.append((time(), "is asked"))
             told, cpu = await _pounded(place, workers)
-        samples += seen
+        samples += [replace(each, called=f"{workers} worker{'s' * (workers > 1)}") for each in seen]
         rate = sum(each["answers"] / each["seconds"] for each in told)
         here = sum(each["answers"] for each in told)
         answers, hits = answers + here, hits + sum(each["hits"] for each in told)

@@ -41,16 +41,19 @@ class RedisUsage(Usage):
 @dataclass(frozen=True, slots=True)
 class Sample:
     """At one moment (Unix seconds). `runner` is this process: the clients and the upstream. `redis` is None where
-    there is none, or none that answers."""
+    there is none, or none that answers. `called`: the name of the gateway, where there is one after the other."""
 
     at: float
     gateways: tuple[Usage, ...]
     runner: Usage
     redis: RedisUsage | None
+    called: str = ""
 
     def usages(self) -> dict[str, Usage]:
         """By the name that the report gives each."""
-        named: dict[str, Usage] = {f"gateway {number}": each for number, each in enumerate(self.gateways, 1)}
+        named: dict[str, Usage] = {
+            self.called or f"gateway {number}": each for number, each in enumerate(self.gateways, 1)
+        }
         return named | {RUNNER: self.runner} | ({REDIS: self.redis} if self.redis else {})
 
 
@@ -160,7 +163,7 @@ def figures(samples: Sequence[Sample], limit: int) -> dict[str, float]:
     told = {
         "gateway_mb": most / 1e6,
         "memory_limit": most / limit,
-        "gateway_cores": sum(used[name] for name in used if name.startswith("gateway")),
+        "gateway_cores": sum(used[name] for name in used if name not in (RUNNER, REDIS)),
         "runner_mb": max(each.runner.memory for each in samples) / 1e6,
         "runner_cores": used[RUNNER],
     }
