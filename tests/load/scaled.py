@@ -12,7 +12,7 @@ from time import time
 from typing import Any
 
 from tests.load.arena import Arena, arena
-from tests.load.clients import PATIENCE, asked, connected
+from tests.load.clients import PATIENCE, Connection, connected
 from tests.load.scenarios import Scenario
 from tests.load.watching import Sample, usage, watched
 from tests.support.process import REPOSITORY
@@ -66,8 +66,12 @@ async def _warm(place: Arena, workers: int) -> None:
         calm = -1
         while (hits := (await place.gateways[0].admin("GET", "/stats")).json["file"]["hits"]) != calm:
             calm = hits
-            targets = (f"/paths/{number}" for number in range(place.scenario.paths) for _ in clients)
-            await asked(clients, targets, PATIENCE)
+            await asyncio.gather(*(_all_of(client, place.scenario.paths) for client in clients))
+
+
+async def _all_of(client: Connection, paths: int) -> None:
+    for number in range(paths):
+        await client.ask(f"/paths/{number}")
 
 
 async def _pounded(place: Arena, workers: int) -> tuple[list[dict[str, Any]], float]:
