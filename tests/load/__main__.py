@@ -42,7 +42,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return 130
     run = Run(when, commit(), before, args.seconds, done)
     written = kept(run, args.results)
-    if args.sample and [each.scenario for each in done] == list(known):
+    if args.sample and not run.broken and chosen == list(known):
         written = sampled(run)
     for why in (f"{each.scenario.name}: {name}: {why}" for each in done for name, why in each.excused.items()):
         print(f"not told: {why}")
@@ -63,7 +63,9 @@ def _parser(known: Sequence[Scenario]) -> argparse.ArgumentParser:
     parser.add_argument(
         "--results", type=Path, default=PLACE, help="where the report goes (default tests/load/results)"
     )
-    parser.add_argument("--sample", action="store_true", help="keep a whole run as the sample that the pages quote")
+    parser.add_argument(
+        "--sample", action="store_true", help="keep a whole run, no bound broken, as what the pages quote"
+    )
     parser.add_argument("--serve", action="store_true", help="start what k6 and locust ask, and wait to be ended")
     return parser
 
