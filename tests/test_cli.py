@@ -208,3 +208,46 @@ def test_settings_that_are_wrong_do_not_keep_the_operator_out(nobody: str, capsy
     Path("config/cachegate.yaml").write_text("nope: 1\n")
     assert main(["stats", "--url", nobody]) == 1
     assert "settings ignored: config/cachegate.yaml:1:1: nope: unknown key" in capsys.readouterr().err
+
+
+# -- a directory that is no longer there -------------------------------------------------------------------------------
+
+NOWHERE = "the directory that this was started in is no longer there"
+NO_GATEWAY = "no gateway answers at"
+WITHOUT_A_DIRECTORY = {  # what is asked there, its exit code, and what it says
+    "serve": ("--upstream http://127.0.0.1:1", 2, NOWHERE),
+    "demo": ("--port 70000", 2, "70000 is not in the range"),  # it looks for no file, and would run
+    "check": ("", 2, NOWHERE),
+    "stats": ("--url {nobody}", 1, NO_GATEWAY),
+    "monitor": ("--url {nobody}", 2, "wants a terminal"),
+    "health": ("--url {nobody}", 1, NO_GATEWAY),
+    "explain": ("/a --url {nobody}", 1, NO_GATEWAY),
+    "purge": ("/a --url {nobody}", 1, NO_GATEWAY),
+    "clear": ("--yes --url {nobody}", 1, NO_GATEWAY),
+    "warm": ("{nobody}/a --url {nobody}", 1, NO_GATEWAY),
+    "replay": ("{log} --rules {rules} --json", 0, '"requests": 1'),
+    "suggest": ("{log} --rules {rules} --json", 0, '"suggestions"'),
+    "doctor": ("", 2, NOWHERE),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_in_a_directory_that_is_gone_a_verb_works_or_says_so(verb: str, nobody: str, tmp_path: Path) -> None:
+    words, code, told = WITHOUT_A_DIRECTORY[verb]
+    log, rules, gone = tmp_path / "access.log", tmp_path / "rules.yaml", tmp_path / "gone"
+    log.write_text('127.0.0.1 - - [21/Nov/2026:10:00:00 +0000] "GET /users/1 HTTP/1.1" 200 120 "-" "curl/8"\n')
+    rules.write_text('rules: [{pattern: "*", ttl: 60}]\n')
+    gone.mkdir()
+    asked = f"{verb} {words.format(nobody=nobody, log=log, rules=rules)}"
+    done = subprocess.run(
+        ["sh", "-c", f"rmdir ../gone && exec {sys.executable} -m proxy {asked}"],
+        cwd=gone,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, told in done.stdout + done.stderr) == (code, True), done.stdout + done.stderr
+    assert "Traceback" not in done.stderr

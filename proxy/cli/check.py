@@ -5,13 +5,12 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
 import yaml
 
-from proxy.cli.options import given, settings_options
+from proxy.cli.options import given, settings_options, working_directory
 from proxy.cli.output import plural
 from proxy.errors import ConfigError, Problem
 from proxy.insight.rule_tests import Trial, run_rule_tests
@@ -56,7 +55,7 @@ def _loaded(file: str | None, options: dict[str, Any]) -> Loaded:
         flags=said.flags,
         sets=said.sets,
         environ=os.environ,
-        cwd=Path.cwd(),
+        cwd=working_directory(),
         require_upstream=False,
         also=obstacles,
     )

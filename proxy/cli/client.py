@@ -6,13 +6,13 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import click
 from yarl import URL
 
+from proxy.cli.options import directory_if_any
 from proxy.errors import ConfigError
 from proxy.server.admin.token import read_token
 from proxy.settings.addresses import TOKEN_FORM
@@ -201,7 +201,9 @@ def _default_url(settings: Settings) -> str:
 
 def _settings_here() -> Settings:
     try:
-        return load(config=None, flags={}, sets=(), environ=os.environ, cwd=Path.cwd(), require_upstream=False).settings
+        return load(
+            config=None, flags={}, sets=(), environ=os.environ, cwd=directory_if_any(), require_upstream=False
+        ).settings
     except ConfigError as error:
         # what is wrong in the settings here says nothing about a gateway that runs
         click.echo(f"settings ignored: {error.problems[0]}", err=True)

@@ -7,13 +7,12 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import aiohttp
 import click
 
-from proxy.cli.options import given, settings_options
+from proxy.cli.options import given, settings_options, working_directory
 from proxy.cli.output import size, table
 from proxy.redis.census import info
 from proxy.redis.dial import Patience
@@ -49,7 +48,12 @@ def command(parts: tuple[str, ...], as_json: bool, **options: Any) -> int:
     """Try Redis, the upstreams and the cache directory as the settings name them. Exit 0 when all is well, else 1."""
     said = given(options)
     loaded = load(
-        config=said.config, flags=said.flags, sets=said.sets, environ=os.environ, cwd=Path.cwd(), require_upstream=False
+        config=said.config,
+        flags=said.flags,
+        sets=said.sets,
+        environ=os.environ,
+        cwd=working_directory(),
+        require_upstream=False,
     )
     findings = asyncio.run(_examine(loaded.settings, parts or PARTS))
     well = all(finding.state != "bad" for finding in findings)

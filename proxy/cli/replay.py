@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from proxy.cli.options import directory_if_any
 from proxy.cli.output import heading, percent, plural, size, span, table
 from proxy.cli.reading import counted, field_option, log
 from proxy.insight.picture import Line, page, svg
@@ -47,7 +48,9 @@ def command(
 
 
 def _settings(file: str) -> Settings:
-    return load(config=file, flags={}, sets=(), environ=os.environ, cwd=Path.cwd(), require_upstream=False).settings
+    return load(
+        config=file, flags={}, sets=(), environ=os.environ, cwd=directory_if_any(), require_upstream=False
+    ).settings
 
 
 def document(report: Report) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from socket import socket
 from typing import Any
 
@@ -11,7 +10,7 @@ import click
 
 from proxy import wiring
 from proxy.cli import demo
-from proxy.cli.options import given, settings_options
+from proxy.cli.options import given, settings_options, working_directory
 from proxy.eventloop import run
 from proxy.obstacles import obstacles
 from proxy.settings.load import Loaded, load
@@ -27,7 +26,7 @@ def command(with_demo: bool, allow_python_parser: bool, **options: Any) -> int:
     Every setting can be given by its YAML path: --set memory.max_object=2MiB
     """
     said = given(options)
-    read = partial(load, config=said.config, sets=said.sets, environ=os.environ, cwd=Path.cwd())
+    read = partial(load, config=said.config, sets=said.sets, environ=os.environ, cwd=working_directory())
     flags = said.flags
     api: socket | None = None
     if with_demo and not read(flags=flags, require_upstream=False).settings.upstream.url:

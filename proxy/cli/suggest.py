@@ -3,13 +3,13 @@
 import json
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 import yaml
 
 from proxy.cli.client import Gateway, gateway, gateway_options
+from proxy.cli.options import directory_if_any
 from proxy.cli.output import plural
 from proxy.cli.reading import counted, field_option, log
 from proxy.insight.samples import Sample
@@ -59,7 +59,7 @@ def command(
 
 
 def _table(file: str) -> RuleTable:
-    loaded = load(config=file, flags={}, sets=(), environ=os.environ, cwd=Path.cwd(), require_upstream=False)
+    loaded = load(config=file, flags={}, sets=(), environ=os.environ, cwd=directory_if_any(), require_upstream=False)
     return RuleTable(*compile_rules(loaded.settings))
 
 
