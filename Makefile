@@ -100,3 +100,7 @@ deploy/compose/.env:
 
 $(BIN)/promtool: .venv/.run
 	@ln -s "$$(command -v promtool)" $@ 2>/dev/null || { cd .venv && apt-get download prometheus && dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x -C bin --strip-components=3 ./usr/bin/promtool && rm prometheus_*.deb; }
+
+KUBECTL = kubectl_1.32.3+ds-2_amd64.deb
+$(BIN)/kubectl: .venv/.run
+	@ln -s "$$(command -v kubectl)" $@ 2>/dev/null || { cd .venv && curl -sSfO http://deb.debian.org/debian/pool/main/k/kubernetes/$(KUBECTL) && printf '%s  %s\n' 9825aaf4c14913027aae04af8688e580459f781c829bd5de00cc4dc2cc5a867f $(KUBECTL) | sha256sum --check --quiet && dpkg-deb --fsys-tarfile $(KUBECTL) | tar -x -C bin --strip-components=3 ./usr/bin/kubectl && rm $(KUBECTL); }

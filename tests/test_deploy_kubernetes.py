@@ -4,9 +4,11 @@ says of its pages, its settings and the time that it takes to end (row 111).
 `python -m tests.test_deploy_kubernetes` prints the PrometheusRule as it would be now.
 """
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,12 +38,12 @@ each_root = pytest.mark.parametrize("root", ROOTS)
 @cache
 def kustomized(root: str) -> tuple[dict[str, Any], ...]:
     """The objects that `kubectl apply -k` would send."""
-    for command in (("kustomize", "build"), ("kubectl", "kustomize")):
-        if shutil.which(command[0]):
-            done = subprocess.run([*command, PLACE / root], capture_output=True, text=True, timeout=60, check=False)
-            assert (done.returncode, done.stderr) == (0, "")
-            return tuple(yaml.safe_load_all(done.stdout))
-    pytest.skip("neither kustomize nor kubectl is on this machine")
+    found = shutil.which("kubectl", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if found is None:
+        pytest.skip("there is no kubectl: `make .venv/bin/kubectl`")
+    done = subprocess.run([found, "kustomize", PLACE / root], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return tuple(yaml.safe_load_all(done.stdout))
 
 
 def one(root: str, kind: str, name: str = "cachegate") -> dict[str, Any]:
@@ -160,6 +162,31 @@ def test_only_gateways_reach_the_redis_of_the_overlay() -> None:
     assert policy["podSelector"]["matchLabels"].items() <= redis.items()
 
 
+def test_the_gateway_speaks_to_names_its_upstream_and_its_redis_and_to_nobody_else() -> None:
+    """Names are asked of the cluster's DNS, which may be on the node itself, and the rest is what settings name."""
+    for root, more in EGRESS.items():
+        names, own, *others = one(root, "NetworkPolicy")["spec"]["egress"]
+        assert names == {
+            "to": [space("kube-system"), {"ipBlock": {"cidr": "169.254.20.10/32"}}],
+            "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],
+        }
+        assert own == {"to": [{"podSelector": {}}]}
+        assert [(to, [port["port"] for port in rule["ports"]]) for rule in others for to in rule["to"]] == more
+        assert one(root, "NetworkPolicy")["spec"]["policyTypes"] == ["Ingress", "Egress"]
+
+
+def space(name: str) -> dict[str, Any]:
+    return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
+
+
+EGRESS: dict[str, list[tuple[dict[str, Any], list[int]]]] = {
+    "base": [],
+    "overlays/dev": [],
+    "overlays/production": [(space("api"), [8080]), ({"ipBlock": {"cidr": "0.0.0.0/0"}}, [6379])],
+    "overlays/sentinel": [(space("api"), [8080]), (space("redis"), [6379, 26379])],
+}
+
+
 def test_the_admin_port_is_no_part_of_the_traffic() -> None:
     assert [each["name"] for each in one("base", "Service")["spec"]["ports"]] == ["http"]
     ingress = one("base", "NetworkPolicy")["spec"]["ingress"]
@@ -192,6 +219,7 @@ def test_bounds_leave_room_for_what_the_settings_allow(root: str, tmp_path: Path
     volumes = {each["name"]: each for each in one(root, "Deployment")["spec"]["template"]["spec"]["volumes"]}
     (told,) = [each for each in container(root)["env"] if each["name"] == "CACHEGATE__MEMORY__LIMIT"]
     assert told["valueFrom"]["resourceFieldRef"] == {"containerName": "cachegate", "resource": "limits.memory"}
+    assert container(root)["resources"]["requests"]["memory"] == limits["memory"]  # it uses what it is promised
     assert _bytes(limits["memory"]) >= settings.memory.max_bytes * 1.9
     assert settings.file.max_bytes < _bytes(volumes["cache"]["emptyDir"]["sizeLimit"])
     asked = sum(_bytes(each["emptyDir"]["sizeLimit"]) for each in volumes.values() if "emptyDir" in each)
@@ -230,6 +258,41 @@ async def test_the_probes_and_the_scrape_find_their_pages() -> None:
             public, gateway.port = gateway.port, port
             assert [(await gateway.get(page)).status for page in sorted(pages)] == [200, 200, 200]
             gateway.port = public
+
+
+def mount(volume: Path, name: str, text: str) -> None:
+    """A ConfigMap of one file, as the kubelet writes it: into a directory of its own, at which `..data` is pointed in
+    one step; the file that the gateway knows leads through there, and stays. What was there before is removed."""
+    held, data = volume / f"..2026_11_22_10_00_00.{name}", volume / "..data"
+    held.mkdir(parents=True)
+    (held / "cachegate.yaml").write_text(text)
+    before = data.resolve() if data.exists() else None
+    (volume / "..data_tmp").symlink_to(held.name)
+    (volume / "..data_tmp").rename(data)
+    if before is None:
+        (volume / "cachegate.yaml").symlink_to("..data/cachegate.yaml")
+    else:
+        shutil.rmtree(before)
+
+
+async def test_a_configmap_that_is_swapped_is_taken_without_a_restart(tmp_path: Path) -> None:
+    """More than once: after the first time nothing is left of what the file led to when it was first read."""
+    volume = tmp_path / "app" / "config"
+    off, on = 'rules: [{pattern: "*", mode: "off"}]\n', 'rules: [{pattern: "*", ttl: 60}]\n'
+    mount(volume, "1", off)
+    flags = ("--config", str(volume / "cachegate.yaml"))
+    async with Origin() as origin, serving(origin, None, *flags, directory=tmp_path) as gateway:
+        origin.answer("/a", body=b"x")
+        assert await gateway.verdicts("/a", "/a") == ["BYPASS", "BYPASS"]
+        mount(volume, "2", on)
+        await gateway.logged("reloaded: changed rules")
+        assert await gateway.verdicts("/a", "/a") == ["MISS", "HIT"]
+        mount(volume, "3", "colour: red\n")
+        await gateway.logged("colour: unknown key")
+        assert await gateway.verdicts("/a") == ["HIT"]
+        mount(volume, "4", off)
+        await gateway.logged("reloaded: changed rules", times=2)
+        assert await gateway.verdicts("/a") == ["BYPASS"]
 
 
 # -- what is watched ---------------------------------------------------------------------------------------------------
