@@ -70,10 +70,8 @@ down: deploy/compose/.env ## ends those containers; what they kept stays
 image: ## the image `cachegate`, by docker or, where no daemon answers, by buildah; BASE=python:3.12-slim@sha256:... (docs/deploying.md)
 	@if docker info >/dev/null 2>&1; then docker build $(IMAGE); else buildah build --isolation chroot --format docker $(IMAGE); fi
 
-release: .venv/.deploy ## dist/: wheel, sdist, what they stand on (CycloneDX), and checksums (docs/releasing.md)
-	@rm -rf dist build && SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --no-isolation >/dev/null
-	@$(PYTHON) -m venv build/venv && build/venv/bin/pip install -q --require-hashes -r requirements.lock && build/venv/bin/pip install -q --no-deps dist/*.whl && build/venv/bin/cachegate --version
-	@$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible -o dist/cachegate-$(VERSION).cdx.json build/venv && cd dist && sha256sum cachegate* > SHA256SUMS && cat SHA256SUMS
+release: .venv/.deploy ## dist/: wheel, sdist, what they stand on (CycloneDX), checksums, and with SIGN=key their signature (docs/releasing.md)
+	@deploy/release/make $(SIGN)
 
 clean: ## everything that was made here, the cache directory too
 	rm -rf .venv .fuzz .cachegate build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
