@@ -17,7 +17,16 @@ import pytest
 from bench.programs import free_port
 from proxy.version import VERSION
 from tests.support.gateway import TOKEN
-from tests.support.image import DOCKERFILE, FINAL, SPACES, container_environment, execute, instructions, locked_down
+from tests.support.image import (
+    DOCKERFILE,
+    FINAL,
+    SPACES,
+    container_environment,
+    execute,
+    instructions,
+    locked_down,
+    wheelhouse,
+)
 from tests.support.origin import Origin
 from tests.support.process import PATIENCE, REPOSITORY, children, environment, launched
 
@@ -109,23 +118,6 @@ def root(tmp_path: Path) -> Iterator[Path]:
     yield Path(told("buildah", "mount", container))
     told("buildah", "rm", container)
     told("buildah", "rmi", "--force", MADE, f"{MADE}:{VERSION}")
-
-
-def wheelhouse(place: Path) -> Path:
-    """All that the lock names, for whichever Python the base has: what it would leave out is not left out here."""
-    lock = (REPOSITORY / "requirements.lock").read_text()
-    (place / "all.lock").write_text(re.sub(r" ; [^\\]+", " ", lock))
-    python = "3.11"  # that of the base
-    command = ["-m", "pip", "download", "-q", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
-    done = subprocess.run(
-        [sys.executable, *command, "--python-version", python, "-r", place / "all.lock", "-d", place / "wheels"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        pytest.skip(f"no wheels can be had here: {done.stderr[-300:]}")
-    return place / "wheels"
 
 
 def make_image(wheels: Path) -> list[str]:

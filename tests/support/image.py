@@ -8,8 +8,11 @@ async with launched(place, *locked_down(root, cache, "cachegate", "serve"), env=
 
 import re
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+import pytest
 
 from tests.support.process import REPOSITORY
 
@@ -58,3 +61,20 @@ def container_environment(**more: str) -> dict[str, str]:
     """That of a process in a container of the image, which was given `more`."""
     path = "/opt/cachegate/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     return {**image_environment(), "PATH": path, "PYTHONUNBUFFERED": "1", **more}
+
+
+def wheelhouse(place: Path) -> Path:
+    """All that the lock names, for Python 3.11, which Debian's bookworm has: what the lock leaves out for whoever runs
+    the tests is not left out here. Skips the test where they cannot be had."""
+    lock = (REPOSITORY / "requirements.lock").read_text()
+    (place / "all.lock").write_text(re.sub(r" ; [^\\]+", " ", lock))
+    command = ["-m", "pip", "download", "-q", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
+    done = subprocess.run(
+        [sys.executable, *command, "--python-version", "3.11", "-r", place / "all.lock", "-d", place / "wheels"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        pytest.skip(f"no wheels can be had here: {done.stderr[-300:]}")
+    return place / "wheels"
