@@ -6,22 +6,29 @@ its number, writes the next directory (`python -m tests.test_formats DIR`), and 
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from zstandard import ZstdCompressor, ZstdDecompressor
 
 from proxy import entry as keys
 from proxy.entry import BytesBody, Entry, KeyParts, Position, Scope
 from proxy.invalidation import lines
 from proxy.invalidation.journal import Journal
-from proxy.invalidation.records import Kind, Purge
+from proxy.invalidation.records import Kind, Purge, Seed, decode, encode
 from proxy.message import Fields
+from proxy.observe import span
+from proxy.observe.rule_counts import RuleCounts
+from proxy.observe.span import Lookups, NoSpan, Span
+from proxy.outcome import Tier, Verdict
+from proxy.reasons import Why
 from proxy.store import codec, redis_record
 from proxy.store.codec import BadRecord
 from tests.support.origin import Origin
 from tests.support.process import REPOSITORY, serving
+from tests.support.redis_servers import RedisServer, redis_server
 
 GOLDEN = REPOSITORY / "tests" / "golden" / "format-1"
 SCOPE = Scope("api.example.com:443", "mobile", "https", "POST", "site.example")
@@ -47,6 +54,16 @@ PURGES = (
     Purge("p1", Kind.TAG, ("user:7",), True, 1_700_000_100.5, "a1b2", 5),
     Purge("p2", Kind.PATTERN, ("*/users/*",), False, 1_700_000_200.0, "c3d4"),
 )
+SEED = Seed("s1", 76, 3, ((5, (PURGES[1],)), (7, ())))
+TOLD: tuple[Purge | Seed, ...] = (*PURGES, SEED)
+MINUTE = Span(
+    {
+        ("users", "/users/*"): RuleCounts(
+            {(Verdict.HIT, Why.FRESH): 3, (Verdict.MISS, Why.URI_MISS): 1}, 99, 3, 0.5, 0.25, 1, 2.0
+        )
+    },
+    {Tier.MEMORY: Lookups(3, 1, 0)},
+)
 
 
 def record() -> bytes:
@@ -64,7 +81,18 @@ def journal() -> bytes:
     return b"".join(lines.compact_copy(made)) + lines.record_line(6, PURGES[0], unsent=True)
 
 
-FILES: dict[str, Callable[[], bytes]] = {"record": record, "packed": packed, "journal": journal}
+def told() -> bytes:
+    """What the stream in Redis holds, a record a line."""
+    return b"".join(encode(each) + b"\n" for each in TOLD)
+
+
+FILES: dict[str, Callable[[], bytes]] = {
+    "record": record,
+    "packed": packed,
+    "journal": journal,
+    "told": told,
+    "minute": MINUTE.packed,
+}
 
 
 def golden(name: str) -> bytes:
@@ -75,10 +103,12 @@ def golden(name: str) -> bytes:
 
 
 def test_the_numbers_are_those_of_the_directory() -> None:
-    assert {keys.FORMAT, codec.VERSION, lines.FORMAT} == {int(GOLDEN.name.rpartition("-")[2])}
+    assert {keys.FORMAT, codec.VERSION, lines.FORMAT, span.FORM} == {int(GOLDEN.name.rpartition("-")[2])}
 
 
-@pytest.mark.parametrize("name", ["record", "journal"])  # what is packed may be packed otherwise, and is the same
+@pytest.mark.parametrize(
+    "name", ["record", "journal", "told"]
+)  # what is packed may be packed otherwise, and is the same
 def test_the_same_is_written_today(name: str) -> None:
     assert FILES[name]() == golden(name), "a new form wants a new number: see the head of this file"
 
@@ -98,6 +128,14 @@ def test_a_journal_is_read() -> None:
     assert [each.told for each in kept.tie.unsent.values()] == [PURGES[0]]
 
 
+def test_what_instances_tell_each_other_is_read() -> None:
+    assert tuple(map(decode, golden("told").splitlines())) == TOLD
+
+
+def test_a_minute_is_read() -> None:
+    assert Span.unpacked(golden("minute")) == MINUTE
+
+
 # -- what is not known -------------------------------------------------------------------------------------------------
 
 
@@ -112,10 +150,25 @@ def of_another_form(raw: bytes) -> bytes:
     return lines.line(lines.unline(first) | {"journal": lines.FORMAT + 1}) + rest
 
 
-def test_what_another_version_wrote_is_no_record_and_no_journal() -> None:
+def a_minute_of_another_form(raw: bytes) -> bytes:
+    """Sound in all but its number."""
+    content = ZstdDecompressor().decompress(raw)
+    assert content.count(b'"form":1') == 1
+    return ZstdCompressor().compress(content.replace(b'"form":1', b'"form":2'))
+
+
+def test_what_another_version_wrote_is_nothing_that_is_read() -> None:
     with pytest.raises(BadRecord, match="not a record of this version"):
         codec.decode(of_another_version(golden("record")), ANSWER.key)
+    with pytest.raises(BadRecord, match="not a record of this version"):
+        redis_record.opened(LARGE.key, of_another_version(golden("packed")), 1 << 20)
     assert lines.restore(of_another_form(golden("journal"))) is None
+    assert decode(NEWS) is None
+    with pytest.raises(NoSpan, match="another version"):
+        Span.unpacked(a_minute_of_another_form(golden("minute")))
+
+
+NEWS = b'{"purge":{"id":"p3","kind":"country","names":["fr"],"soft":false,"at":1.0,"origin":"a1b2","stream":0}}'
 
 
 @pytest.mark.slow
@@ -150,6 +203,87 @@ async def test_a_gateway_starts_on_what_another_version_left(
             assert (await gateway.admin("GET", "/stats?window=1h")).status == 200
             assert await gateway.verdicts("/a") == ["MISS"]
         assert "Traceback" not in (tmp_path / "gateway.log").read_text()[before:]
+
+
+async def records(redis: RedisServer) -> None:
+    async with redis.client() as client:
+        names = [key async for key in client.scan_iter(match="proxy:cache:e:*")]
+        assert len(names) == 2
+        for name in names:
+            raw = await client.get(name)
+            assert raw is not None
+            await client.set(name, of_another_version(raw), keepttl=True)
+
+
+async def indexes(redis: RedisServer) -> None:
+    async with redis.client() as client:
+        (name,) = [key async for key in client.scan_iter(match="proxy:cache:v:*")]
+        for field in await client.hkeys(name):
+            await client.hset(name, field, b"of another form")
+
+
+async def minutes(redis: RedisServer) -> None:
+    async with redis.client() as client:
+        names = [key async for key in client.scan_iter(match="proxy:cache:m:*")]
+        assert names
+        for name in names:
+            for field, raw in (await client.hgetall(name)).items():
+                await client.hset(name, field, a_minute_of_another_form(raw))
+
+
+async def purges(redis: RedisServer) -> None:
+    """One that ends what nobody here knows."""
+    async with redis.client() as client:
+        ((name, fields),) = await client.xrevrange("proxy:cache:j:{journal}", count=1)
+        number = int(name.partition(b"-")[0])
+        content = {b"e": fields[b"e"], b"p": str(number).encode(), b"d": NEWS}
+        await client.xadd("proxy:cache:j:{journal}", content, id=f"{number + 1}-0")
+
+
+async def instances(redis: RedisServer) -> None:
+    async with redis.client() as client:
+        await client.hset("proxy:cache:i:{journal}", "a1b2", b"2 of another form")
+
+
+async def nothing(redis: RedisServer) -> None:
+    """To see that the rest is seen."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "verdicts"),
+    [
+        (nothing, ["HIT", "HIT"]),
+        (records, ["MISS", "MISS"]),
+        (indexes, ["HIT", "MISS"]),  # of the two the second alone has variants
+        (minutes, ["HIT", "HIT"]),
+        (purges, ["MISS", "MISS"]),  # it may have named anything
+        (instances, ["HIT", "HIT"]),
+    ],
+)
+async def test_a_gateway_joins_what_another_version_left_in_redis(
+    change: Callable[[RedisServer], Awaitable[None]], verdicts: list[str]
+) -> None:
+    async with redis_server() as redis, Origin() as origin:
+        settings = {"rules": [{"pattern": "*", "ttl": 600, "key": {"host": False}}], "file": {"enabled": False}}
+        settings["redis"] = {"url": redis.url}
+        origin.answer("/a", body=b"yes")
+        origin.answer("/b", headers=[("Vary", "Accept-Language")], body=b"ja")
+        async with serving(origin, settings) as gateway:
+            await gateway.connected()
+            assert await gateway.verdicts("/a", "/b") == ["MISS", "MISS"]
+            await redis.until(lambda number: number == 2, "EVAL", COUNT, 0)
+        await change(redis)
+        async with serving(origin, settings) as gateway:
+            await gateway.connected()
+            assert await gateway.verdicts("/a", "/b") == verdicts
+            assert (await gateway.admin("GET", "/stats?window=1h")).status == 200
+            assert (await gateway.admin("POST", "/purge", {"url": "/a"})).status == 200
+            assert await gateway.verdicts("/a") == ["MISS"]
+            assert "Traceback" not in gateway.log
+
+
+COUNT = "return #redis.call('KEYS', 'proxy:cache:e:*')"
 
 
 if __name__ == "__main__":
