@@ -176,7 +176,7 @@ gateway
 wiring
 embed_keys embed_values
 embed
-cli.output
+cli.output cli.directory
 cli.demo cli.client cli.reading cli.keys
 cli.trend cli.looking
 cli.view

@@ -10,7 +10,8 @@ from typing import Any
 import click
 import yaml
 
-from proxy.cli.options import given, settings_options, working_directory
+from proxy.cli.directory import working_directory
+from proxy.cli.options import given, settings_options
 from proxy.cli.output import plural
 from proxy.errors import ConfigError, Problem
 from proxy.insight.rule_tests import Trial, run_rule_tests

@@ -12,7 +12,7 @@ import aiohttp
 import click
 from yarl import URL
 
-from proxy.cli.options import directory_if_any
+from proxy.cli.directory import directory_if_any
 from proxy.errors import ConfigError
 from proxy.server.admin.token import read_token
 from proxy.settings.addresses import TOKEN_FORM

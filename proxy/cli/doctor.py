@@ -12,7 +12,8 @@ from typing import Any, Literal
 import aiohttp
 import click
 
-from proxy.cli.options import given, settings_options, working_directory
+from proxy.cli.directory import working_directory
+from proxy.cli.options import given, settings_options
 from proxy.cli.output import size, table
 from proxy.redis.census import info
 from proxy.redis.dial import Patience

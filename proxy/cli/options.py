@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
@@ -41,22 +40,6 @@ def _option(spelling: Spelling, flag: str) -> Callable[[Function], Function]:
     return click.option(
         flag, spelling.option, metavar=spelling.metavar, help=spelling.help, multiple=flag == REPEATABLE
     )
-
-
-def working_directory() -> Path:
-    """Where relative files are looked for. UsageError where that was deleted meanwhile, or may not be read."""
-    here = directory_if_any()
-    if here is None:
-        raise click.UsageError("the directory that this was started in is no longer there: go to another one")
-    return here
-
-
-def directory_if_any() -> Path | None:
-    """The same for what can do without: None where it was deleted meanwhile, and no relative file is looked for."""
-    try:
-        return Path.cwd()
-    except OSError:
-        return None
 
 
 def given(options: Mapping[str, Any]) -> Given:

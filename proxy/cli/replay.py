@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from proxy.cli.options import directory_if_any
+from proxy.cli.directory import directory_if_any
 from proxy.cli.output import heading, percent, plural, size, span, table
 from proxy.cli.reading import counted, field_option, log
 from proxy.insight.picture import Line, page, svg

@@ -10,7 +10,8 @@ import click
 
 from proxy import wiring
 from proxy.cli import demo
-from proxy.cli.options import given, settings_options, working_directory
+from proxy.cli.directory import working_directory
+from proxy.cli.options import given, settings_options
 from proxy.eventloop import run
 from proxy.obstacles import obstacles
 from proxy.settings.load import Loaded, load

@@ -9,7 +9,7 @@ import click
 import yaml
 
 from proxy.cli.client import Gateway, gateway, gateway_options
-from proxy.cli.options import directory_if_any
+from proxy.cli.directory import directory_if_any
 from proxy.cli.output import plural
 from proxy.cli.reading import counted, field_option, log
 from proxy.insight.samples import Sample
