@@ -65,7 +65,7 @@ async def test_the_production_configuration_loads_and_says_what_was_asked_for(tm
 
 
 async def test_sentinels_begin_with_names_and_are_quick() -> None:
-    lines = SENTINEL_CONF.replace("dir /data\n", "").replace("port 26379\n", "")
+    lines = SENTINEL_CONF.replace("dir /tmp\n", "").replace("port 26379\n", "")
     lines = lines.replace("mymaster redis 6379", "mymaster localhost 1")
     async with redis_server(*lines.splitlines(), sentinel=True) as sentinel:
         said = await sentinel.command("SENTINEL MASTER", "mymaster")

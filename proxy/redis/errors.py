@@ -12,6 +12,7 @@ from redis.exceptions import (
     ResponseError,
 )
 from redis.exceptions import TimeoutError as TimedOut
+from redis.sentinel import MasterNotFoundError
 
 from proxy.errors import StoreError
 
@@ -62,6 +63,8 @@ def translated(error: BaseException) -> RedisError:
             return Away("it is loading its data")
         case MaxConnectionsError():
             return Away("all connections are in use; see redis.pool")
+        case MasterNotFoundError():  # whose own text shows each client that it tried, over many lines
+            return Away("no Sentinel that answers names a primary of that name")
         case NoPermissionError():
             return Refused("NOPERM", f"the ACL forbids it: {error}")
         case ResponseError():
