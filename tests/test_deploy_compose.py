@@ -1,6 +1,6 @@
 """docker-compose.yml and what can be laid over it: who reaches whom, what each part may do, what the gateway is given,
-and the verbs that start it (rows 108, 111, 112). `make up` itself wants a daemon; here every part is held against the
-thing that it speaks to."""
+and the verbs that start it (rows 108, 111, 112). `make up` itself wants a daemon, and is run by
+test_deploy_compose_run; here every part is held against the thing that it speaks to."""
 
 import asyncio
 import json
@@ -11,6 +11,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from tests.support.origin import Origin
 from tests.support.process import PATIENCE, REPOSITORY, Process, environment, serving
 
 SENTINEL_CONF = (REPOSITORY / "deploy/redis/sentinel.conf").read_text()
+ADDRESS = re.compile(r"\b\d+\.\d+\.\d+\.\d+\b")
 PUBLISHED = {
     "cachegate": ["127.0.0.1:4000:4000"],
     "cachegate-2": ["127.0.0.1:4001:4000"],
@@ -55,15 +57,35 @@ def test_the_parts_have_their_names() -> None:
 @pytest.mark.parametrize("names", [(), ("sentinel",), ("cluster",), ("monitoring",), ("sentinel", "monitoring")])
 def test_nobody_but_the_gateways_reaches_redis(names: tuple[str, ...]) -> None:
     content = overlaid(*names)
-    assert content["networks"]["cachegate-network"]["internal"] is True
+    inside = {name for name, network in content["networks"].items() if (network or {}).get("internal")}
+    assert inside == {*content["networks"]} - {"default"} >= {"cachegate-network"}
     for name, service in content["services"].items():
-        on = service.get("networks", ["default"])
+        on = {*service.get("networks", ["default"])}
         if name in GATEWAYS:
-            assert on == ["default", "cachegate-network"]
+            assert on == {"default"} | inside
         elif name in ("prometheus", "grafana"):
-            assert on == ["default"]
+            assert on == {"default"}
         else:
-            assert (on, service.get("ports", [])) == (["cachegate-network"], [])
+            assert on <= inside
+            assert "ports" not in service
+
+
+@pytest.mark.parametrize("name", ["sentinel", "cluster"])
+def test_those_who_are_spoken_to_by_address_have_it(name: str) -> None:
+    """A stopped container has no name: a Sentinel that looks it up promotes nobody meanwhile."""
+    content = OVERLAID[name]
+    given = {
+        place["ipv4_address"]
+        for service in content["services"].values()
+        for place in (service["networks"].values() if isinstance(service.get("networks"), dict) else ())
+    }
+    ((network,),) = [part["ipam"]["config"] for part in content["networks"].values()]
+    free = ip_network(network["ip_range"])
+    assert all(ip_address(each) in ip_network(network["subnet"]) and ip_address(each) not in free for each in given)
+    every = sum(f"{name}-network" in service.get("networks", ()) for service in content["services"].values())
+    assert every - len(given) < free.num_addresses - 2  # one is the bridge's, and the last one everybody's
+    spoken = {word for text in FILES if text == name for word in ADDRESS.findall(json.dumps(FILES[text]["services"]))}
+    assert spoken - {"127.0.0.1"} == given
 
 
 def test_what_is_published_is_published_to_this_machine_alone() -> None:
@@ -150,7 +172,10 @@ def test_the_settings_know_every_variable(file: str, tmp_path: Path) -> None:
 def test_the_gateways_are_sent_to_services_that_there_are(file: str, mode: Mode, port: int) -> None:
     address = Address.parse(_redis_url(file))
     assert address.mode is mode
-    assert {name for name, _ in address.nodes} <= {*BASE["services"], *FILES[file]["services"]}
+    assert {name for name, _ in address.nodes if not ADDRESS.fullmatch(name)} <= {
+        *BASE["services"],
+        *FILES[file]["services"],
+    }
     assert {given for _, given in address.nodes} == {port}
     if mode is Mode.SENTINEL:
         assert f"port {port}\n" in SENTINEL_CONF
@@ -161,6 +186,7 @@ def test_the_gateways_are_sent_to_services_that_there_are(file: str, mode: Mode,
 def test_two_gateways_differ_in_name_port_and_files_alone(content: dict[str, Any]) -> None:
     first, second = ({**content["services"][name]} for name in GATEWAYS)
     assert second.pop("profiles") == ["two"]
+    assert (first.pop("build"), second.pop("pull_policy")) == (".", "never")  # one image, and nobody else's
     differ = {name for name in first if first[name] != second[name]}
     assert differ == {"container_name", "ports", "volumes"}
     assert [volume for volume in first["volumes"] if volume in second["volumes"]] == ["./config:/app/config:ro"]

@@ -100,7 +100,8 @@ def test_kubectl_is_sent_to_the_namespace_of_the_overlay(overlay: str) -> None:
 
 def test_every_variable_that_is_named_is_one() -> None:
     named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", PAGE))
-    ours = set(re.findall(r"\$\{(\w+)", (REPOSITORY / "docker-compose.yml").read_text()))
+    files = [REPOSITORY / "docker-compose.yml", *(REPOSITORY / "deploy" / "compose").glob("*.yml")]
+    ours = {name for path in files for name in re.findall(r"\$\{(\w+)", path.read_text())}
     assert named <= {*ENVIRONMENT, *ours}
 
 

@@ -21,16 +21,18 @@ from tests.support.image import (
     DOCKERFILE,
     FINAL,
     SPACES,
+    base_image,
     container_environment,
     execute,
     instructions,
     locked_down,
+    missing,
+    told,
     wheelhouse,
 )
 from tests.support.origin import Origin
 from tests.support.process import PATIENCE, REPOSITORY, children, environment, launched
 
-BASE = "localhost/debian-python"
 MADE = "localhost/cachegate-tried"
 apart = pytest.mark.skipif(
     not shutil.which("unshare") or subprocess.run([*SPACES, "true"], capture_output=True, check=False).returncode != 0,
@@ -104,31 +106,20 @@ async def test_as_first_process_it_minds_signals_and_buries_its_workers(tmp_path
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Path]:
     """Where the files of an image lie that was built just now, out of this tree."""
-    for program in ("buildah", "debootstrap"):
-        if not shutil.which(program):
-            pytest.skip(f"{program} is not installed")
+    if lacking := missing("buildah", "debootstrap"):
+        pytest.skip(f"not installed: {', '.join(lacking)}")
     if os.getuid() != 0:
         pytest.skip("wants root, to build without a daemon")
-    if subprocess.run(["buildah", "inspect", "--type", "image", BASE], capture_output=True, check=False).returncode:
-        made = subprocess.run([REPOSITORY / "deploy/image/debian-base"], capture_output=True, text=True, check=False)
-        if made.returncode:
-            pytest.skip(f"no base can be made here: {made.stderr[-300:]}")
-    told(*make_image(wheelhouse(tmp_path)))
+    told(*make_image(base_image(), wheelhouse(tmp_path)))
     container = told("buildah", "from", MADE)
     yield Path(told("buildah", "mount", container))
     told("buildah", "rm", container)
     told("buildah", "rmi", "--force", MADE, f"{MADE}:{VERSION}")
 
 
-def make_image(wheels: Path) -> list[str]:
+def make_image(base: str, wheels: Path) -> list[str]:
     given = f"--volume {wheels}:/wheels:ro --build-arg PIP_NO_INDEX=1 --build-arg PIP_FIND_LINKS=/wheels"
-    return ["make", "image", f"BASE={BASE}", f"NAME={MADE}", f"ARGS={given}"]
-
-
-def told(*command: str) -> str:
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return ["make", "image", f"BASE={base}", f"NAME={MADE}", f"ARGS={given}"]
 
 
 @apart

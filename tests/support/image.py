@@ -6,11 +6,15 @@ async with launched(place, *locked_down(root, cache, "cachegate", "serve"), env=
     execute(first, "cachegate", "health", env=container_environment())
 """
 
+import fcntl
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 
@@ -18,6 +22,7 @@ from tests.support.process import REPOSITORY
 
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text().replace("\\\n", " ")
 FINAL = DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :]
+BASE = "localhost/debian-python"
 SPACES = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
 
 # What a runtime does before it starts the program; $1 is the image's root, $2 the directory of the volume.
@@ -63,14 +68,37 @@ def container_environment(**more: str) -> dict[str, str]:
     return {**image_environment(), "PATH": path, "PYTHONUNBUFFERED": "1", **more}
 
 
+# -- made here ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """One at a time of all who make images on this machine: what one has made the next one finds."""
+    with (Path(gettempdir()) / "cachegate-images.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def base_image() -> str:
+    """Debian with its own Python, made once and kept; the test is skipped, with the reason, where it cannot be made."""
+    with alone():
+        known = subprocess.run(["buildah", "inspect", "--type", "image", BASE], capture_output=True, check=False)
+        if known.returncode:
+            command = [REPOSITORY / "deploy/image/debian-base"]
+            made = subprocess.run(command, capture_output=True, text=True, check=False)
+            if made.returncode:
+                pytest.skip(f"no base can be made here: {made.stderr[-300:]}")
+    return BASE
+
+
 def wheelhouse(place: Path) -> Path:
-    """All that the lock names, for Python 3.11, which Debian's bookworm has: what the lock leaves out for whoever runs
-    the tests is not left out here. Skips the test where they cannot be had."""
+    """All that the lock names, for whichever Python the base has: what it would leave out is not left out here."""
     lock = (REPOSITORY / "requirements.lock").read_text()
     (place / "all.lock").write_text(re.sub(r" ; [^\\]+", " ", lock))
+    python = "3.11"  # that of the base
     command = ["-m", "pip", "download", "-q", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
     done = subprocess.run(
-        [sys.executable, *command, "--python-version", "3.11", "-r", place / "all.lock", "-d", place / "wheels"],
+        [sys.executable, *command, "--python-version", python, "-r", place / "all.lock", "-d", place / "wheels"],
         capture_output=True,
         text=True,
         check=False,
@@ -78,3 +106,14 @@ def wheelhouse(place: Path) -> Path:
     if done.returncode:
         pytest.skip(f"no wheels can be had here: {done.stderr[-300:]}")
     return place / "wheels"
+
+
+def told(*command: str) -> str:
+    """What it prints; AssertionError where it fails."""
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def missing(*programs: str) -> list[str]:
+    return [name for name in programs if not shutil.which(name)]
