@@ -9,6 +9,9 @@ COMPOSE = docker compose --env-file deploy/compose/.env -f docker-compose.yml $(
 VERSION = $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' proxy/version.py)
 NAME = cachegate
 IMAGE = --tag $(NAME) --tag $(NAME):$(VERSION) --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) $(BASE:%=--build-arg BASE=%) $(ARGS) .
+ifeq ($(ADMIN_TOKEN),) # or else an empty one would beat that of deploy/compose/.env
+unexport ADMIN_TOKEN
+endif
 NEEDS := needs Python 3.11 or later with its venv module (Debian, Ubuntu: apt install python3-venv), or name another: make PYTHON=python3.12 ...
 
 run: .venv/.run ## the gateway on http://127.0.0.1:4000, before UPSTREAM=https://... or else a demo API; ARGS="--any --flag"
@@ -62,7 +65,7 @@ lock: .venv/.run ## choose the newest versions that pyproject.toml allows, and t
 
 up: deploy/compose/.env ## gateway, Redis and a demo API in containers, before UPSTREAM=https://...; WITH=monitoring or another of deploy/compose, PROFILE=two for two gateways
 	@$(if $(UPSTREAM),UPSTREAM_URL="$(UPSTREAM)") $(COMPOSE) $(PROFILE:%=--profile %) up --build --detach --wait
-	@sed -n 's/^ADMIN_TOKEN=//p' $< | { read -r token; printf "$$(cat deploy/compose/asking.txt)\n" "$$token" "$$token"; }
+	@sed -n 's/^ADMIN_TOKEN=//p' $< | { read -r token; token="$${ADMIN_TOKEN:-$$token}"; printf "$$(cat deploy/compose/asking.txt)\n" "$$token" "$$token"; }
 
 down: deploy/compose/.env ## ends those containers; what they kept stays
 	@$(COMPOSE) --profile two down --remove-orphans

@@ -296,10 +296,10 @@ def test_grafana_is_given_what_its_files_name() -> None:
 # -- the verbs ---------------------------------------------------------------------------------------------------------
 
 
-def make(*words: str, cwd: Path) -> str:
+def make(*words: str, cwd: Path, env: dict[str, str] | None = None) -> str:
     command = ["make", "--no-print-directory", f"PYTHON={sys.executable}", *words]
     done = subprocess.run(
-        command, cwd=cwd, env=environment({}), capture_output=True, text=True, timeout=60, check=False
+        command, cwd=cwd, env=environment(env or {}), capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -319,6 +319,10 @@ def test_make_up_writes_a_token_once_and_prints_how_to_ask(tmp_path: Path) -> No
     assert all(f"Authorization: Bearer {token}" in words for words in told if "/cache/" in " ".join(words))
     make("down", "COMPOSE=true", cwd=tmp_path)
     assert make("up", "COMPOSE=true", cwd=tmp_path) == first
+    # That of the shell is the one that Compose takes; an empty one is none.
+    assert make("up", "COMPOSE=true", cwd=tmp_path, env={"ADMIN_TOKEN": "mine"}) == first.replace(token, "mine")
+    compose = "COMPOSE=printenv ADMIN_TOKEN || true"
+    assert make("up", compose, cwd=tmp_path, env={"ADMIN_TOKEN": ""}) == first
 
 
 def test_make_up_takes_overlays_and_an_upstream() -> None:

@@ -59,7 +59,12 @@ class Tree:
                 shutil.copy(ROOT / name, place / name)
 
     def type(self, line: str, *, code: int | None = 0, **env: str) -> str:
-        return self.engine.type(line, cwd=self.place, code=code, env=env)
+        try:
+            return self.engine.type(line, cwd=self.place, code=code, env=env)
+        except AssertionError as error:
+            each = 'echo "== $name"; docker logs --tail 8 "$name"'
+            said = self.engine.type(f"for name in $(docker ps --all --format '{{{{.Names}}}}'); do {each}; done")
+            raise AssertionError(f"{error}\n{said}") from None
 
     @property
     def token(self) -> str:
@@ -89,7 +94,8 @@ def tree(engine: Docker, tmp_path: Path) -> Iterator[Tree]:
 
 def verdict(said: str) -> tuple[str, str]:
     """X-Cache, and the tier or an empty text."""
-    found = dict(re.findall(r"^(X-Cache(?:-Tier)?): (\S+)", said, re.MULTILINE))
+    head = said[said.find("HTTP/1.1 ") :].partition("\n\n")[0]
+    found = dict(re.findall(r"^(X-Cache(?:-Tier)?): (\S+)", head, re.MULTILINE))
     return found["X-Cache"], found.get("X-Cache-Tier", "")
 
 
@@ -182,7 +188,8 @@ def test_by_hand_two_gateways_are_one(tree: Tree) -> None:
     steps = lines("docs/operations.md", "By hand")
     assert steps[0].startswith("make up PROFILE=two")
     for line in steps:
-        held_against(line, tree.type(line, ADMIN_TOKEN=tree.token if line.startswith("curl") else ""))
+        known = {"ADMIN_TOKEN": tree.token} if line.startswith("curl") else {}
+        held_against(line, tree.type(line, **known))
         if "start" in line:
             tree.connected()
     assert tree.type("docker images --quiet --filter dangling=true") == ""  # both run the image that was built once

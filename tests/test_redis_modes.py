@@ -4,10 +4,12 @@ import asyncio
 
 import pytest
 
-from proxy.redis.address import Mode
+from proxy.redis.address import Address, Mode
 from proxy.redis.census import info, ping
+from proxy.redis.dial import Patience
 from proxy.redis.errors import RedisError
 from proxy.redis.keys import Names
+from proxy.redis.reach import reach
 from proxy.redis.server import Script, Server, State
 from tests.support.redis_servers import redis_cluster, redis_over_tls, redis_sentinel, redis_server
 from tests.test_redis_server import linked
@@ -88,3 +90,10 @@ async def _wrote(server: Server) -> bool:
         return bool(await server.call("SET", NAMES.probe("x"), "y", "PX", 60_000, write=True))
     except RedisError:
         return False
+
+
+async def test_sentinels_that_cannot_be_asked_are_told_of_in_a_few_words() -> None:
+    address = Address.parse("redis+sentinel://127.0.0.1:1,127.0.0.1:2/mymaster")
+    with pytest.raises(RedisError) as told:
+        await reach(address, Patience())
+    assert told.value.reason == "no Sentinel that answers knows a primary of that name"

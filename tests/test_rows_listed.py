@@ -7,10 +7,7 @@ ROOT = Path(__file__).parent.parent
 TABLE = (ROOT / "docs" / "rows.md").read_text()
 DUE = {
     *range(1, 97),
-    *range(98, 112),
-    113,
-    114,
-    *range(116, 131),
+    *range(98, 131),
     132,
     133,
     *range(136, 139),

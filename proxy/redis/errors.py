@@ -2,6 +2,7 @@
 
 import re
 
+from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import (
     AuthenticationError,
     AuthenticationWrongNumberOfArgsError,
@@ -12,7 +13,6 @@ from redis.exceptions import (
     ResponseError,
 )
 from redis.exceptions import TimeoutError as TimedOut
-from redis.sentinel import MasterNotFoundError
 
 from proxy.errors import StoreError
 
@@ -63,8 +63,8 @@ def translated(error: BaseException) -> RedisError:
             return Away("it is loading its data")
         case MaxConnectionsError():
             return Away("all connections are in use; see redis.pool")
-        case MasterNotFoundError():  # whose own text shows each client that it tried, over many lines
-            return Away("no Sentinel that answers names a primary of that name")
+        case MasterNotFoundError():  # its own text shows the insides of each client that it tried
+            return Away("no Sentinel that answers knows a primary of that name")
         case NoPermissionError():
             return Refused("NOPERM", f"the ACL forbids it: {error}")
         case ResponseError():
