@@ -216,7 +216,7 @@ def test_sentinels_name_another_primary_and_prometheus_looks_on(tree: Tree) -> N
     role = "docker exec cachegate-redis-replica redis-cli role"
     deadline = monotonic() + PATIENCE
     for number in itertools.count():  # every request has its answer while nobody is the primary
-        assert "HTTP/1.1 200" in tree.type(f"curl -i http://127.0.0.1:4000/users/{number % 50}")
+        assert "HTTP/1.1 200" in tree.type(f"curl -i http://127.0.0.1:4000/users/{1 + number % 50}")
         if tree.type(role).startswith("master"):
             break
         assert monotonic() < deadline, tree.type("docker logs --tail 20 cachegate-sentinel-1")
@@ -253,13 +253,13 @@ def _watched(tree: Tree) -> None:
 def test_a_cluster_goes_on_without_one_of_its_nodes(tree: Tree) -> None:
     tree.type("make up WITH=cluster PROFILE=two")
     page = "curl -i -H 'Host: site.example' http://127.0.0.1:{}/users/{}"
-    for number in range(3):
+    for number in range(1, 4):
         assert verdict(tree.type(page.format(4000, number)))[0] == "MISS"
         assert verdict(tree.type(page.format(4001, number))) == ("HIT", "redis")
     slots = "docker exec cachegate-redis redis-cli cluster slots"
     assert re.findall(r"^\S+\.[234]$", tree.type(slots), re.MULTILINE) == ["10.218.78.2", "10.218.78.3", "10.218.78.4"]
     tree.type("docker stop --time 1 cachegate-redis-3")
-    for number in range(30):
+    for number in range(1, 31):
         assert "HTTP/1.1 200" in tree.type(page.format(4000, number))
     tree.type("docker start cachegate-redis-3")
     tree.connected()
@@ -291,15 +291,12 @@ def test_redis_in_a_container_for_a_gateway_outside(tree: Tree) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_image_by_itself(tree: Tree) -> None:
-    """docs/deploying.md: `make image`, and `docker run` with everything locked."""
-    tree.type("git init --quiet && git -c user.name=x -c user.email=x commit --quiet --allow-empty -m x")
-    tree.type("make image")
+    """docs/deploying.md: `docker run` with everything locked. `make image` itself is tried by test_deploy_image."""
+    tree.type("docker compose build cachegate")
     run, execute = [line for line in lines("docs/deploying.md", "The image") if line.startswith("docker ")]
     tree.type(run.replace("docker run", "docker run --detach --name tried"))
     tree.engine.until("docker exec tried cachegate health", "^healthy")
     assert "healthy" in tree.type(execute.replace("CONTAINER", "tried"))
-    labels = tree.engine.inspect("tried")["Config"]["Labels"]
-    assert len(labels["org.opencontainers.image.revision"]) == 40
     tree.type("docker stop tried")
     assert tree.engine.inspect("tried")["State"]["ExitCode"] == 0
 

@@ -2,7 +2,8 @@
 test_deploy_compose_run types the same lines before those of Compose."""
 
 import asyncio
-from pathlib import Path
+
+import pytest
 
 from tests.support.gateway import TOKEN
 from tests.support.origin import Origin
@@ -14,7 +15,8 @@ SETTINGS = {"log": {"format": "json"}}
 OF_CONTAINERS = ("make ", "docker inspect ")  # what is started, and that it is well: here by `instances`
 
 
-async def test_the_steps_do_what_their_comments_say(tmp_path: Path) -> None:
+@pytest.mark.slow
+async def test_the_steps_do_what_their_comments_say() -> None:
     typed = []
     async with Origin() as origin, redis_server(persist=True) as redis:
         for number in (7, 8):

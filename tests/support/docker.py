@@ -28,7 +28,7 @@ from tests.support.process import REPOSITORY, children
 
 STAND_INS = REPOSITORY / "tests" / "support" / "standins"
 SERVERS = "localhost/cachegate-servers"
-NEEDED = ("dockerd", "docker", "buildah", "debootstrap", "unshare", "nsenter", "ip", "iptables")
+NEEDED = ("dockerd", "docker", "curl", "buildah", "debootstrap", "unshare", "nsenter", "ip", "iptables")
 PATIENCE = 60.0  # seconds that the daemon has to begin, and what is waited for to come about
 # What `docker-compose.yml` and what is laid over it ask a registry for, and the stage of the stand-ins that it is here.
 IMAGES = {
@@ -185,7 +185,7 @@ def _begun(place: Path, daemon: "subprocess.Popen[bytes]") -> Docker:
 
 def _end(daemon: "subprocess.Popen[bytes]") -> None:
     """At once, and with it all that runs in it: nothing of this is kept."""
-    with suppress(ValueError, ProcessLookupError):
+    with suppress(ValueError, OSError):  # it has ended by itself
         (first,) = children(daemon.pid)
         os.kill(first, signal.SIGKILL)  # the kernel ends the whole tree with its first process
     daemon.wait()
