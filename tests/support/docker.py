@@ -16,6 +16,7 @@ import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from tempfile import mkdtemp
 from time import monotonic, sleep
@@ -27,7 +28,6 @@ from tests.support.image import alone, base_image, missing, told, wheelhouse
 from tests.support.process import REPOSITORY, children
 
 STAND_INS = REPOSITORY / "tests" / "support" / "standins"
-SERVERS = "localhost/cachegate-servers"
 NEEDED = ("dockerd", "docker", "curl", "buildah", "debootstrap", "unshare", "nsenter", "ip", "iptables")
 PATIENCE = 60.0  # seconds that the daemon has to begin, and what is waited for to come about
 # What `docker-compose.yml` and what is laid over it ask a registry for, and the stage of the stand-ins that it is here.
@@ -58,6 +58,7 @@ _SERVERS = (
     " && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /usr/share/doc/* /usr/share/man/* /usr/share/locale/*"
     " /etc/redis /etc/prometheus"
 )
+SERVERS = f"localhost/cachegate-servers:{sha256(_SERVERS.encode()).hexdigest()[:12]}"  # another recipe, another image
 
 
 class Docker:
