@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from proxy.insight.explained import Document, together
 from proxy.insight.inventory import Inventory, Listing, Near, Row
 from proxy.insight.samples import Sample
+from proxy.insight.search import Search
 from proxy.invalidation.purges import Count, Counting, Purger, Receipt
 from proxy.observe.counters import Counters
 from proxy.observe.figures import Figures
@@ -70,10 +71,10 @@ class Everywhere:
         parts = [self._own(), *await self._ask("take")]
         return Counters.merged([counters for counters, _ in parts]), merged([figures for _, figures in parts])
 
-    async def listed(self, limit: int, match: str | None) -> Listing:
+    async def listed(self, limit: int, search: Search) -> Listing:
         """As `Inventory.listed`, with what lies in the memory of the others."""
-        others: Sequence[Near] = await self._ask("near", limit, match)
-        return await self._inventory.listed(limit, match, others)
+        others: Sequence[Near] = await self._ask("near", limit, search)
+        return await self._inventory.listed(limit, search, others)
 
     async def named(self, key: str) -> Sequence[Row]:
         """As `Inventory.named`, with what lies in the memory of the others: a key is shown once, from the nearest

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.errors import ConfigError, Problem
 from proxy.insight.inventory import Listing, Row
+from proxy.insight.search import Search
 from proxy.invalidation.purge_requests import PurgeRequest
 from proxy.invalidation.purges import Receipt
 from proxy.invalidation.records import Kind
@@ -53,7 +54,7 @@ class Scripted:
 
     purges: list[PurgeRequest] = field(default_factory=list)
     cleared: list[tuple[Tier | None, str | None]] = field(default_factory=list)
-    asked: list[tuple[int, str | None]] = field(default_factory=list)
+    asked: list[tuple[int, Search]] = field(default_factory=list)
     instances: dict[str, str] = field(default_factory=lambda: {"a1b2": "applied"})
     problems: tuple[Problem, ...] = ()
     rows: tuple[Row, ...] = ()
@@ -74,10 +75,10 @@ class Scripted:
         left = Receipt("r1", Kind.ALL, False, 1.0, {"a1b2": "applied", "c3d4": "pending"}, complete=False)
         return Cleared(7, left if tier is None and pattern == "/away" else None)
 
-    async def listed(self, limit: int, match: str | None) -> Listing:
-        if match == "[":
+    async def listed(self, limit: int, search: Search) -> Listing:
+        if search.match == "[":
             raise ValueError("[ is not closed")
-        self.asked.append((limit, match))
+        self.asked.append((limit, search))
         return Listing(self.rows[:limit], len(self.rows), complete=False)
 
     async def named(self, key: str) -> Sequence[Row]:
@@ -319,7 +320,7 @@ async def test_entries() -> None:
         assert (got["total"], [entry["key"] for entry in got["entries"]]) == (2, keys[:1])
         assert set(got["entries"][0]) == {"key", "url", "rule", "tier", "age", "ttl", "size", "hits", "tags"}
         await s.ask("GET", "/cache/entries", TOKEN)
-        assert s.ports.asked == [(1, "*/x"), (100, None)]
+        assert s.ports.asked == [(1, Search("*/x")), (100, Search())]
         zeros = ("000000001000000", "000000001" + "0" * 5_000)
         for limit in ("0", "-1", "x", "1001", "99999999999999999999", *zeros, "%C2%B2"):
             assert error(await s.ask("GET", f"/cache/entries?limit={limit}", TOKEN)) == (400, "bad-limit")
@@ -333,7 +334,7 @@ async def test_entries() -> None:
 @pytest.mark.parametrize(
     ("method", "page", "says"),
     [
-        ("GET", "entries?limt=2", "limt: unknown; known are limit, match."),
+        ("GET", "entries?limt=2", "limt: unknown; known are limit, match, url, tag, rule."),
         ("GET", "entries?limit=2&limit=3", "limit: given twice."),
         ("GET", "entries/abcdef01?limit=2", "limit: unknown; this page takes none."),
         ("GET", "stats?windw=1h", "windw: unknown; known are window."),

@@ -110,7 +110,7 @@ store.file_shared
 store.file
 store.file_keeper
 store.tiered
-insight.seen insight.curve insight.bodiless insight.bounds
+insight.seen insight.curve insight.bodiless insight.bounds insight.search
 insight.logs_fields insight.recalled insight.picture
 insight.logs_combined insight.logs_har
 insight.logs_json insight.simulated insight.samples

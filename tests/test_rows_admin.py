@@ -14,7 +14,7 @@ from proxy.settings import settings_from
 from proxy.settings.load import Loaded
 from tests.support.gateway import TOKEN, running
 from tests.support.origin import Origin
-from tests.support.process import REPOSITORY, Process, environment, serving
+from tests.support.process import PATIENCE, REPOSITORY, Process, environment, serving
 
 RULES = {
     "rules": [
@@ -331,6 +331,28 @@ async def test_entries_tell_how_often_they_were_used() -> None:
         assert first["ttl"] == pytest.approx(60 - first["age"], abs=0.01)
         short = (await gateway.admin("GET", f"/entries/{first['key'][:8]}")).json
         assert short["key"] == first["key"]
+
+
+async def test_entries_are_searched_by_url_tag_and_rule_wherever_they_lie() -> None:
+    searches = {
+        "url=example/api/users/1": [USERS[0]],
+        "tag=user:1": [USERS[0]],
+        "tag=user": [],
+        "rule=users": sorted(USERS),
+        "rule=users&match=*/2": [USERS[1]],
+        "rule=users&url=/docs/": [],
+        "url=site.example/docs/b": ["/docs/b"],
+    }
+    settings = {**RULES, "listen": {"workers": 2}}
+    async with Origin() as origin, serving(served(origin), settings) as gateway:
+        await gateway.verdicts(*EVERY)
+        async with asyncio.timeout(PATIENCE):
+            while (await gateway.admin("GET", "/entries")).json["total"] < 4:
+                await asyncio.sleep(0.01)
+        for query, urls in searches.items():
+            got = (await gateway.admin("GET", f"/entries?{query}")).json
+            found = [entry["url"].rpartition("site.example")[2] for entry in got["entries"]]
+            assert (query, sorted(found), got["total"]) == (query, urls, len(urls))
 
 
 async def test_the_stats_command_tells_what_is_asked_for_and_what_misses_cost() -> None:

@@ -126,6 +126,24 @@ async def _(gateway: Client, origin: Origin, clock: Clock) -> None:
     ]
 
 
+@tells("By country")
+async def _(gateway: Client, origin: Origin, clock: Clock) -> None:
+    origin.answer("/prices/a", body=lambda request: (request.header("x-country") or "-").encode())
+    asked = [("NO", "Bergen"), ("NO", "Oslo"), ("SE", "Lund"), ("SE", "Umeå"), ("NO", "Bergen")]
+    got = []
+    for country, city in asked:
+        got.append(await gateway.get("/prices/a", {"X-Country": country, "X-City": city}))
+        await gateway.settled()
+    assert [(each.verdict, each.body.decode()) for each in got] == [
+        ("MISS", "NO"),
+        ("HIT", "NO"),
+        ("MISS", "SE"),
+        ("HIT", "SE"),
+        ("HIT", "NO"),
+    ]
+    assert (await gateway.get("/prices/a")).body == b"-"
+
+
 @tells("Cookies that do not matter")
 async def _(gateway: Client, origin: Origin, clock: Clock) -> None:
     assert await course(gateway, ("/blog/a", {"Cookie": "_ga=1"}), ("/blog/a", {"Cookie": "_ga=2"}), "/blog/a") == [

@@ -11,6 +11,7 @@ from itertools import chain, islice
 from typing import NamedTuple, NotRequired, Protocol, TypedDict
 
 from proxy.entry import Entry, Variant
+from proxy.insight.search import Search, shown_url
 from proxy.invalidation.records import PathPattern
 from proxy.outcome import Tier
 from proxy.policy.freshness import current_age, lifetime
@@ -92,21 +93,22 @@ class Inventory:
         self._clock = clock
         self._begin_with = begin_with
 
-    async def listed(self, limit: int, match: str | None, others: Sequence[Near] = ()) -> Listing:
-        """The `limit` entries that were hit most, of those whose path fits the glob. `others` is what `near` says of
-        the other workers: an entry of theirs is in memory too."""
+    async def listed(self, limit: int, search: Search, others: Sequence[Near] = ()) -> Listing:
+        """The `limit` entries that were hit most, of those that are looked for. `others` is what `near` says of the
+        other workers: an entry of theirs is in memory too. ValueError for a glob that is none."""
+        fits = search.fits()
         cut: set[Tier] = set()
         elsewhere: Counter[str] = Counter()
         for other in others:
             elsewhere.update(other.hits)
         most = _Most(limit)
         seen: set[str] = set()
-        async for tier, entry in self._fitting(match, cut):
+        async for tier, entry in self._fitting(fits, cut):
             if elsewhere:
                 seen.add(entry.key)
             hits = self._hits(entry) + elsewhere[entry.key]
             most.add(hits, self._row(Tier.MEMORY if entry.key in elsewhere else tier, entry, hits))
-        for row in self._in_parts(_pattern(match)):
+        for row in self._in_parts(fits):
             seen.add(row["key"])
             most.add(0, row)
         for row in (row for other in others for row in other.rows):
@@ -116,16 +118,16 @@ class Inventory:
         beyond = elsewhere.keys() - seen  # in nobody's first rows, so not in ours
         return Listing(most.rows, most.total + len(beyond), not cut)
 
-    async def near(self, limit: int, match: str | None) -> Near:
+    async def near(self, limit: int, search: Search) -> Near:
         """What this worker alone has."""
         hits: dict[str, int] = {}
         most = _Most(limit)
-        pattern = _pattern(match)
-        for row in self._in_parts(pattern):
+        fits = search.fits()
+        for row in self._in_parts(fits):
             hits[row["key"]] = 0
             most.add(0, row)
         for entry in await self._near():
-            if _fits(pattern, entry):
+            if fits(entry):
                 hits[entry.key] = self._hits(entry)
                 most.add(hits[entry.key], self._row(Tier.MEMORY, entry, hits[entry.key]))
         return Near(hits, most.rows)
@@ -144,7 +146,7 @@ class Inventory:
     async def named_near(self, key: str) -> Sequence[Row]:
         """As `named`, of what this worker alone has."""
         near = (self._row(Tier.MEMORY, entry, self._hits(entry)) for entry in await self._near())
-        found = (row for row in chain(near, self._in_parts(None)) if row["key"].startswith(key))
+        found = (row for row in chain(near, self._in_parts(Search().fits())) if row["key"].startswith(key))
         return list(islice(found, SOME))
 
     async def clear(self, tier: Tier | None, pattern: str | None) -> int:
@@ -167,12 +169,11 @@ class Inventory:
         return self._clear_parts(tier, pattern)
 
     def _clear_parts(self, tier: Tier | None, pattern: str | None) -> int:
-        fits = _pattern(pattern)
-        return self._parts.clear(tier, lambda entry: _fits(fits, entry))
+        return self._parts.clear(tier, Search(match=pattern).fits())
 
-    def _in_parts(self, pattern: PathPattern | None) -> Iterator[Row]:
+    def _in_parts(self, fits: Callable[[Entry], bool]) -> Iterator[Row]:
         for tier, entry, there in self._parts.listed():
-            if _fits(pattern, entry):
+            if fits(entry):
                 whole = self._row(tier, entry, 0)
                 yield whole | {"size": there, "of": whole["size"]}
 
@@ -186,10 +187,9 @@ class Inventory:
             return []
         return [entry async for entry in self._memory.scan() if not self._tiered.gone(entry)]
 
-    async def _fitting(self, match: str | None, cut: set[Tier]) -> AsyncIterator[tuple[Tier, Entry]]:
-        """Every entry once, from the nearest tier that has it; none that was purged. `cut` gets the tiers that hold
-        more than was looked at."""
-        pattern = _pattern(match)
+    async def _fitting(self, fits: Callable[[Entry], bool], cut: set[Tier]) -> AsyncIterator[tuple[Tier, Entry]]:
+        """Every entry that fits once, from the nearest tier that has it; none that was purged. `cut` gets the tiers
+        that hold more than was looked at."""
         seen: set[str] = set()
         for tier, store in self._stores.items():
             entries, whole = (await self._near(), True) if tier is Tier.MEMORY else await _some(store)
@@ -198,7 +198,7 @@ class Inventory:
             for entry in entries:
                 if entry.key not in seen and not self._tiered.gone(entry):
                     seen.add(entry.key)
-                    if _fits(pattern, entry):
+                    if fits(entry):
                         yield tier, entry
 
     async def _beginning(self, tier: Tier, store: Store, key: str) -> Sequence[Entry]:
@@ -216,7 +216,7 @@ class Inventory:
         life = lifetime(entry.fields, entry.status, self._rule(entry), entry.received_at)
         return Row(
             key=entry.key,
-            url=entry.parts.url if entry.parts.host else entry.parts.target,
+            url=shown_url(entry),
             rule=entry.rule,
             tier=tier.value,
             age=round(age, 3),
@@ -229,14 +229,6 @@ class Inventory:
     def _rule(self, entry: Entry) -> Rule:
         table = self._table()
         return next((rule for rule in table.rules if rule.name == entry.rule), table.unmatched)
-
-
-def _pattern(text: str | None) -> PathPattern | None:
-    return None if text is None else PathPattern.parse(text)
-
-
-def _fits(pattern: PathPattern | None, entry: Entry) -> bool:
-    return pattern is None or pattern.match(entry.parts.host, entry.parts.path)
 
 
 async def _some(store: Store) -> tuple[list[Entry], bool]:

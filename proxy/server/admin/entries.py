@@ -5,21 +5,23 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from proxy.insight.inventory import WHOLE, Listing, Row
+from proxy.insight.search import Search
 from proxy.message import Reply
 from proxy.server.admin.pages import AdminError, Ask, Page, json_reply
 from proxy.server.admin.rights import Level
 from proxy.settings.problems import found
 
 MAX_LISTED = 1000
+_WANTED = {"match": "a glob on the path", "url": "a part of a URL", "tag": "a tag", "rule": "the name of a rule"}
 _KEY = re.compile(r"[0-9a-f]{8,64}(?:\.[0-9a-f]{1,16})?")
 
 
 class Inventory(Protocol):
     """The stored entries of all tiers, purged ones left out."""
 
-    async def listed(self, limit: int, match: str | None) -> Listing:
-        """At most `limit` entries whose URL fits the glob `match` on the path, and how many fit of those that were
-        looked at. ValueError for a glob that is none."""
+    async def listed(self, limit: int, search: Search) -> Listing:
+        """At most `limit` entries of those that are looked for, and how many there are among those that were looked
+        at. ValueError for a glob that is none."""
         ...
 
     async def named(self, key: str) -> Sequence[Row]:
@@ -28,15 +30,16 @@ class Inventory(Protocol):
 
 
 def entry_pages(inventory: Inventory) -> tuple[Page, ...]:
-    """`GET /entries?limit=&match=` and `GET /entries/{key}`."""
+    """`GET /entries?limit=&match=&url=&tag=&rule=` and `GET /entries/{key}`."""
 
     async def listing(ask: Ask) -> Reply:
         query = ask.query
-        match = query.get("match")
-        if match == "":
-            raise AdminError(400, "bad-match", "match: wanted a glob on the path, found ''.")
+        for name, what in _WANTED.items():
+            if query.get(name) == "":
+                raise AdminError(400, f"bad-{name}", f"{name}: wanted {what}, found ''.")
+        search = Search(**{name: query[name] for name in _WANTED if name in query})
         try:
-            rows, total, complete = await inventory.listed(_limit(query.get("limit", "100")), match)
+            rows, total, complete = await inventory.listed(_limit(query.get("limit", "100")), search)
         except ValueError as error:
             raise AdminError(400, "bad-match", str(error)) from None
         return json_reply({"entries": list(rows), "total": total, "complete": complete})
@@ -44,7 +47,7 @@ def entry_pages(inventory: Inventory) -> tuple[Page, ...]:
     async def one(ask: Ask) -> Reply:
         return json_reply(await resolve(inventory, ask.name))
 
-    return Page("GET", "/entries", Level.TOKEN, listing, ("limit", "match")), Page(
+    return Page("GET", "/entries", Level.TOKEN, listing, ("limit", *_WANTED)), Page(
         "GET", "/entries/{key}", Level.TOKEN, one
     )
 
