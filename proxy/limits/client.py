@@ -12,13 +12,18 @@ _PREFIX = 64  # bits of an IPv6 address that name a network: hosts choose the re
 
 
 def client_of(request: Request, by: str) -> str:
-    """Who asks: `client_ip:<address>`, or `<header>:<digest>` where `by` names a header that the request has."""
-    value = request.fields.get(by) if by != CLIENT_IP else None
-    return by_header(by, value) if value else by_address(request.client)
+    """Who asks: `client_ip:<address>`, or `<header>:<digest>` where `by` names a header that the request has once. Of
+    two lines nobody knows which one the origin believes, and with each second one a client would be another."""
+    lines = request.fields.lines(by) if by != CLIENT_IP else ()
+    return by_header(by, lines[0]) if len(lines) == 1 and lines[0].strip() else by_address(request.client)
 
 
 def by_header(name: str, value: str) -> str:
-    """Whoever sends this value. It may be a credential, so that its digest alone is kept."""
+    """Whoever sends this value. It may be a credential, so that its digest alone is kept; credentials in another
+    spelling are the same ones."""
+    if name == "authorization":  # the scheme in any case, and any number of spaces (RFC 9110 11.1, 11.4)
+        scheme, *rest = value.split(None, 1)
+        value = " ".join((scheme.lower(), *rest)).rstrip()
     return f"{name}:{sha256(value.encode('latin-1', 'replace')).hexdigest()[:32]}"
 
 
