@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from typing import Any, Protocol
 
 from bench.reading import cpu_seconds, tree, tree_memory
 
@@ -107,7 +108,19 @@ def program(
         end(process)
 
 
-def accepts(process: "subprocess.Popen[bytes]", port: int) -> bool:
+class Process(Protocol):
+    """What is used here of `subprocess.Popen`."""
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def send_signal(self, sig: int, /) -> Any: ...
+
+    def kill(self) -> Any: ...
+
+
+def accepts(process: Process, port: int) -> bool:
     """Whether the program takes connections, within PATIENCE and before it ends."""
     deadline = monotonic() + PATIENCE
     while monotonic() < deadline and process.poll() is None:
@@ -120,7 +133,7 @@ def accepts(process: "subprocess.Popen[bytes]", port: int) -> bool:
     return False
 
 
-def end(process: "subprocess.Popen[bytes]") -> None:
+def end(process: Process) -> None:
     """By SIGTERM, which ends the program's own children too; by SIGKILL when that does not help."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)

@@ -13,6 +13,7 @@ import asyncio
 import atexit
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -85,6 +86,45 @@ async def start(directory: Path, env: Mapping[str, str], output: int, *words: st
             transport.close()
 
     return Process(pid, asyncio.create_task(ended()))
+
+
+class Started:
+    """One that runs, as `subprocess` tells of it, for whoever has no event loop."""
+
+    def __init__(self, told: int) -> None:
+        self._told = os.fdopen(told, "rb", buffering=0)
+        self.returncode: int | None = None
+        self.pid = int(self._line())
+
+    def poll(self) -> int | None:
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            if not select.select([self._told], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired("cachegate", timeout or 0)
+            self.returncode = int(self._line())
+            self._told.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def _line(self) -> bytes:
+        return b"".join(iter(lambda: self._told.read(1).strip(), b""))
+
+
+def begin(directory: Path, env: Mapping[str, str], output: int, *words: str) -> Started:
+    """As `start`."""
+    with open(os.devnull, "rb") as nothing:
+        return Started(_ask(directory, env, words, nothing.fileno(), output, output))
 
 
 def _ask(directory: Path, env: Mapping[str, str], words: tuple[str, ...], *streams: int) -> int:

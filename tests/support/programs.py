@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from bench.programs import PATIENCE, accepts, end, free_port
+from bench.programs import PATIENCE, Process, accepts, end, free_port
+from tests.support import forked
 from tests.support.origin import Origin
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -47,7 +49,7 @@ class Program:
 
     port: int
     directory: Path
-    process: "subprocess.Popen[bytes]"
+    process: Process
 
     @property
     def address(self) -> str:
@@ -93,11 +95,11 @@ def gateway(
     config.write_text(json.dumps(given))
 
     def command(port: int) -> list[str]:
-        return [sys.executable, "-m", "proxy", "serve", "--config", str(config), "--port", str(port)]
+        return ["cachegate", "serve", "--config", str(config), "--port", str(port)]
 
     with _program("gateway", directory, command, port=port) as started:
         yield started
-        started.process.terminate()
+        started.process.send_signal(signal.SIGTERM)
         assert started.process.wait(PATIENCE) == 0, _log(directory, "gateway").read_text()
 
 
@@ -194,8 +196,13 @@ def _begin(
     log = _log(directory, name)
     for _ in range(_TRIES):
         chosen = port or free_port()
+        program, *words = command(chosen)
+        process: Process
         with log.open("ab") as out:
-            process = subprocess.Popen(command(chosen), cwd=directory, env=env, stdout=out, stderr=out)
+            if program == "cachegate":
+                process = forked.begin(directory, env, out.fileno(), *words)
+            else:
+                process = subprocess.Popen([program, *words], cwd=directory, env=env, stdout=out, stderr=out)
         if accepts(process, chosen):
             return Program(chosen, directory, process)
         end(process)
