@@ -34,6 +34,7 @@ class Remembering:
         self._clock = clock
         self._history = History(clock)
         self._unsent = Unsent(minutes, spare)
+        self._files = [each for each in (minutes, spare) if isinstance(each, MinutesFile)]
         self._heard = 0  # the last minute at which others were read; 0: never
         self._deaf = True  # whether they could not be read the last time
         self._missed = 0, 0  # since which minute they could not be, and how often that is still read again
@@ -75,6 +76,8 @@ class Remembering:
                 await self._send()
         except TimeoutError:
             _log.warning("the history of the last minute could not be sent in time")
+        for file in self._files:
+            await file.settled(LAST)
 
     def _take(self) -> None:
         taken = self._history.take(self._counted())

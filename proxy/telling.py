@@ -45,6 +45,7 @@ class Telling:
         self._uptime = uptime
         self._every = every
         self._evicted: dict[Tier, int] = {}
+        self._sampled = 0.0  # when hits were last looked for
         self._random = Random()  # noqa: S311 - a sample
 
     async def run(self) -> None:
@@ -53,7 +54,7 @@ class Telling:
         while True:
             await events.stirred.wait()
             events.stirred.clear()
-            self._evicted = {}
+            self._evicted, self._sampled = {}, self._clock()
             while events.here or any(map(events.wants, Kind)):
                 try:
                     await self._look()
@@ -78,7 +79,7 @@ class Telling:
     def _sample(self, memory: MemoryStore) -> None:
         slots = memory.slots()
         looked_at = self._random.sample(slots, min(len(slots), LOOKED_AT))
-        since = self._clock() - self._every
+        since, self._sampled = self._sampled, self._clock()
         hit = [slot for slot in looked_at if slot.uses and slot.last_access >= since]
         for slot in hit[:HITS]:
             entry = slot.entry

@@ -1,3 +1,4 @@
+import os
 import signal
 
 # Whoever is started in the background of a shell ignores what a terminal sends, and so would all that is started here.
@@ -5,3 +6,7 @@ import signal
 for _sent, _obeyed in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(_sent) is signal.SIG_IGN:
         signal.signal(_sent, _obeyed)
+
+# A `make` that a test types is not one of the `make test` that runs it.
+for _told in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+    os.environ.pop(_told, None)

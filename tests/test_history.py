@@ -2,6 +2,7 @@
 (rows 84, 102, 133, 208)."""
 
 import asyncio
+import os
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ from proxy.remembering import Remembering
 from proxy.unsent import Minutes
 from tests.support.gateway import Clock, running
 from tests.support.origin import Origin
-from tests.support.process import serving
+from tests.support.process import PATIENCE, serving
 from tests.support.redis_servers import redis_server
 from tests.test_redis_server import linked
 
@@ -493,6 +494,22 @@ async def test_more_of_a_minute_while_it_is_kept_is_kept_too() -> None:
     hit(counters, 3)
     await one.tick()
     assert (minutes.puts, Span.unpacked(minutes.kept[MINUTE]).whole.hits) == (2, 4)
+
+
+async def test_what_goes_on_in_a_thread_is_over_before_the_directory_is_given_up(tmp_path: Path) -> None:
+    path = tmp_path / "history"
+    os.mkfifo(path)  # to read it takes until somebody writes
+    file = MinutesFile(path, "a")
+    asking = asyncio.create_task(file.others(0, 1))
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.wait([asking])
+    await file.settled(0.01)
+    assert path.is_fifo()
+    waiting = asyncio.create_task(file.settled(PATIENCE))
+    await asyncio.to_thread(path.write_bytes, b"")
+    await waiting
+    assert path.is_file()
 
 
 async def test_what_nobody_foresaw_costs_one_minute(caplog: pytest.LogCaptureFixture) -> None:

@@ -224,7 +224,8 @@ async def test_500_at_once_share_the_connections_of_the_pool() -> None:
 
 
 async def test_a_clear_of_10000_is_a_few_pipelines_and_touches_nothing_else() -> None:
-    async with redis_server() as redis, Origin() as origin, instances(1, origin, ALONE, redis.url) as (gateway,):
+    patient = {**ALONE, "redis": {"connect_timeout": 5, "read_timeout": 5}}  # on a machine that is busy as well
+    async with redis_server() as redis, Origin() as origin, instances(1, origin, patient, redis.url) as (gateway,):
         async with redis.client() as client:
             pipeline = client.pipeline(transaction=False)
             for number in range(10_000):

@@ -9,8 +9,9 @@ import asyncio
 import os
 import threading
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from proxy.observe.history import KEPT
 from proxy.observe.span import MAX_PACKED
@@ -19,6 +20,7 @@ LINES = 3 * KEPT
 MOST = 2 * KEPT  # lines that are written anew: processes that end soon, one after the other, leave more for a minute
 _LONGEST = 2 * MAX_PACKED  # bytes of a line
 _DIGITS = 12  # of a minute
+T = TypeVar("T")
 
 
 class MinutesFile:
@@ -33,32 +35,50 @@ class MinutesFile:
         self._asked = False
         # Of threads, since one goes on when who waits for it is cancelled: a line must not fall between two files.
         self._turn = threading.Lock()
+        self._doing: set[asyncio.Future[Any]] = set()
 
     async def put(self, minute: int, raw: bytes, who: str = "") -> None:
         """Keep all that we have counted in a minute so far; `who`: in the name of a process before us. OSError."""
-        await asyncio.to_thread(self._put, minute, raw, who or self._own)
+        await self._aside(self._put, minute, raw, who or self._own)
 
     async def left(self, oldest: int) -> dict[tuple[int, str], bytes]:
         """What the processes before us have put, of minutes newer than `oldest`, with who they were; MOST at most.
         OSError."""
-        found = await asyncio.to_thread(self._opened, oldest + 1)
+        found = await self._aside(self._opened, oldest + 1)
         return {(minute, who): b64decode(raw) for (minute, who), raw in found.items() if who != self._own}
 
     async def clear(self) -> None:
         """Nothing of it is wanted any more. OSError."""
-        await asyncio.to_thread(self._clear)
+        await self._aside(self._clear)
 
     async def others(self, first: int, last: int) -> Mapping[int, Sequence[bytes]]:
         """What the processes before us have counted since minute `first`; nothing when it was asked before. OSError."""
         if self._asked:
             return {}
-        found = await asyncio.to_thread(self._opened, first)
+        found = await self._aside(self._opened, first)
         self._asked = True
         told: dict[int, list[bytes]] = {}
         for (minute, who), raw in found.items():
             if who != self._own:
                 told.setdefault(minute, []).append(b64decode(raw))
         return told
+
+    async def settled(self, within: float) -> None:
+        """Wait for what goes on though nobody waits for it any more, so many seconds: after that the file is another
+        process's."""
+        if self._doing:
+            await asyncio.wait(self._doing, timeout=within)
+
+    async def _aside(self, work: Callable[..., T], *args: Any) -> T:
+        doing = asyncio.ensure_future(asyncio.to_thread(work, *args))
+        self._doing.add(doing)
+        doing.add_done_callback(self._done)
+        return await asyncio.shield(doing)
+
+    def _done(self, doing: "asyncio.Future[Any]") -> None:
+        self._doing.discard(doing)
+        if not doing.cancelled():
+            doing.exception()  # whoever has gone wants no log of it
 
     def _put(self, minute: int, raw: bytes, who: str) -> None:
         with self._turn:
