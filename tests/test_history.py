@@ -507,7 +507,10 @@ async def test_what_goes_on_in_a_thread_is_over_before_the_directory_is_given_up
     await file.settled(0.01)
     assert path.is_fifo()
     waiting = asyncio.create_task(file.settled(PATIENCE))
-    await asyncio.to_thread(path.write_bytes, b"")
+    writes = await asyncio.to_thread(os.open, path, os.O_WRONLY)
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    os.close(writes)
     await waiting
     assert path.is_file()
 
