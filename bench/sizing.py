@@ -6,7 +6,7 @@ and the sample of the load suite (`tests/load/results/sample.json`). Every formu
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from math import ceil
+from math import ceil, inf
 from typing import Any
 
 BUSY = 0.5  # share of a core that is planned for: the rest is for bursts, restarts and what nobody thought of
@@ -189,8 +189,21 @@ class Plan:
     nodes: int  # primaries of Redis
 
 
+# The least that makes sense of each number; `memory` and `redis` are held against each other.
+_LEAST = {
+    **dict.fromkeys((each.name for each in fields(Wanted) if each.name not in ("memory", "redis")), 1),
+    "connections": 0,
+    "purges": 0,
+}
+
+
 def plan(found: Measured, wanted: Wanted) -> Plan:
-    """Line by line, each with the numbers that went into it. ValueError: shares that are none."""
+    """Line by line, each with the numbers that went into it. ValueError: shares that are none, or a number that no
+    traffic has."""
+    for name, least in _LEAST.items():
+        value = getattr(wanted, name)
+        if value is not None and not least <= value < inf:
+            raise ValueError(f"{name} wants {least:g} or more, found {value:g}")
     if wanted.misses < -1e-9 or min(wanted.memory, wanted.redis) < 0:
         raise ValueError(f"{wanted.memory:g} from memory and {wanted.redis:g} from Redis are more than all requests")
     hits, far, misses = wanted.rate * wanted.memory, wanted.rate * wanted.redis, wanted.rate * wanted.misses

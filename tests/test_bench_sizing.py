@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -160,6 +160,32 @@ def test_the_command_prints_a_plan_and_changes_no_page(capsys: pytest.CaptureFix
         assert step.how in said
     assert main(["--memory", "0.9", "--redis", "0.2"]) == 2
     assert [path.read_text() for path in PAGES] == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--rate", "-5"], "rate wants 1 or more, found -5"),
+        (["--rate", "0"], "rate wants 1 or more, found 0"),
+        (["--node", "nan"], "node wants 1 or more, found nan"),
+        (["--node", "inf"], "node wants 1 or more, found inf"),
+        (["--machines", "0"], "machines wants 1 or more, found 0"),
+        (["--packed", "0"], "packed wants 1 or more, found 0"),
+        (["--connections", "-1"], "connections wants 0 or more, found -1"),
+    ],
+    ids=str,
+)
+def test_a_number_that_no_traffic_has_is_refused(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    assert capsys.readouterr() == ("", f"sizing: {said}\n")
+
+
+@pytest.mark.parametrize("name", sorted({each.name for each in fields(Wanted)} - {"memory", "redis"}))
+def test_each_number_has_its_least(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} wants .* or more, found -1"):
+        plan(FOUND, replace(Wanted(), **{name: -1}))
 
 
 @pytest.mark.parametrize(
