@@ -109,6 +109,21 @@ def test_nobody_signs_with_a_key_that_no_user_could_know(tmp_path: Path) -> None
     assert not (place / "dist").exists()
 
 
+@pytest.mark.parametrize("made", [None, "no key at all\n"], ids=["missing", "another file"])
+def test_a_key_that_cannot_be_read_is_what_is_blamed(made: str | None, tmp_path: Path) -> None:
+    place = tree(tmp_path / "here")
+    signing = tmp_path / "key"
+    if made is not None:
+        signing.write_text(made)
+        signing.chmod(0o600)
+    done = release(place, signing)
+    said = f"{signing} cannot be read" if made is None else f"{signing} is none, or its passphrase is another"
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].startswith("make release: SIGN wants ")
+    assert done.stderr.endswith(f"; {said}\n")
+    assert not (place / "dist").exists()
+
+
 def test_make_hands_the_key_on() -> None:
     words = ["make", "--dry-run", "-o", ".venv/.deploy", "release", "SIGN=some/key"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
