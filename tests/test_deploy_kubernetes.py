@@ -182,9 +182,21 @@ def space(name: str) -> dict[str, Any]:
 EGRESS: dict[str, list[tuple[dict[str, Any], list[int]]]] = {
     "base": [],
     "overlays/dev": [],
-    "overlays/production": [(space("api"), [8080]), ({"ipBlock": {"cidr": "0.0.0.0/0"}}, [6379])],
+    "overlays/production": [
+        (space("api"), [8080]),
+        *(({"ipBlock": {"cidr": network}}, [6379]) for network in ("0.0.0.0/0", "::/0")),
+    ],
     "overlays/sentinel": [(space("api"), [8080]), (space("redis"), [6379, 26379])],
 }
+
+
+@each_root
+def test_only_the_ingress_reaches_a_gateway_that_believes_what_comes_before_it(root: str, tmp_path: Path) -> None:
+    """A pod that reaches the port from a trusted network says what it likes of its address."""
+    traffic = one(root, "NetworkPolicy")["spec"]["ingress"][0]
+    assert [port["port"] for port in traffic["ports"]] == ["http"]
+    trusted = loaded(root, tmp_path).settings.listen.trusted_proxies
+    assert traffic.get("from", []) == ([space("ingress-nginx")] if trusted else [])
 
 
 def test_the_admin_port_is_no_part_of_the_traffic() -> None:
@@ -220,6 +232,7 @@ def test_bounds_leave_room_for_what_the_settings_allow(root: str, tmp_path: Path
     (told,) = [each for each in container(root)["env"] if each["name"] == "CACHEGATE__MEMORY__LIMIT"]
     assert told["valueFrom"]["resourceFieldRef"] == {"containerName": "cachegate", "resource": "limits.memory"}
     assert container(root)["resources"]["requests"]["memory"] == limits["memory"]  # it uses what it is promised
+    assert container(root)["resources"]["requests"]["ephemeral-storage"] == limits["ephemeral-storage"]
     assert _bytes(limits["memory"]) >= settings.memory.max_bytes * 1.9
     assert settings.file.max_bytes < _bytes(volumes["cache"]["emptyDir"]["sizeLimit"])
     asked = sum(_bytes(each["emptyDir"]["sizeLimit"]) for each in volumes.values() if "emptyDir" in each)
