@@ -135,6 +135,8 @@ async def test_it_is_installed_started_asked_reloaded_killed_and_stopped(machine
         machine.run("sleep 3")  # past RestartSec
         assert shown(machine, "ActiveState", "NRestarts", "ExecMainStatus") == ["failed", "0", "2"]
         machine.run(typed(look)[0].line, code=2)  # `check && restart`: told, and left as it is
+        machine.run(f"echo '{{}}' > {CONFIG}; echo REDIS_PORT=many >> /etc/cachegate/environment")
+        assert "REDIS_PORT" in machine.run(typed(look)[0].line, code=2)  # the variables are looked at too
 
 
 async def _apart(ask: Callable[[], str]) -> str:
