@@ -134,6 +134,21 @@ async def test_a_stream_that_was_cut_is_cut_for_the_client_and_kept_nowhere(end:
         assert (got.verdict, got.body, origin.count()) == ("MISS", STREAM, 2)
 
 
+@pytest.mark.parametrize(
+    "last",
+    [b"", b'event: error\ndata: {"error": {"type": "overloaded_error"}}\n\n'],
+    ids=["without [DONE]", "with an error event"],
+)
+async def test_a_stream_that_ends_in_order_is_kept_whatever_it_says_until_it_is_purged(last: bytes) -> None:
+    """As docs/examples.md warns: what its events mean is not read."""
+    async with Origin() as origin, before(origin) as gateway:
+        origin.script(CHAT, HEAD + chunk(EVENTS[0]) + (chunk(last) if last else b"") + chunk(b""), times=1)
+        got = [await chat(gateway) for _ in range(2)]
+        assert [(each.verdict, each.body) for each in got] == [("MISS", EVENTS[0] + last), ("HIT", EVENTS[0] + last)]
+        await gateway.admin("POST", "/purge", {"tag": "model:small"})
+        assert ((again := await chat(gateway)).verdict, again.body) == ("MISS", STREAM)
+
+
 @pytest.mark.parametrize("status", [400, 401, 429, 500, 503, 529])
 async def test_an_error_is_never_kept(status: int) -> None:
     async with Origin() as origin, before(origin) as gateway:
@@ -165,6 +180,20 @@ async def test_what_is_the_same_question_and_what_is_another() -> None:
         assert [((got := await chat(gateway, each)).verdict, got.body) for each in same] == [("HIT", STREAM)] * 3
         assert [(await chat(gateway, each)).verdict for each in others] == ["MISS"] * 4
         assert origin.count() == 5
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("openai-organization", "openai-project", "openai-beta", "anthropic-version", "anthropic-beta"),
+        *("x-goog-user-project", "x-api-key", "api-key", "ocp-apim-subscription-key"),
+    ],
+)
+async def test_what_chooses_the_answer_or_who_pays_is_another_question(name: str) -> None:
+    async with Origin() as origin, before(origin) as gateway:
+        got = [await chat(gateway, **{name: value}) for value in ("a", "b", "a")]
+        assert [each.verdict for each in got] == ["MISS", "MISS", "HIT"]
+        assert [request.header(name) for request in origin.requests] == ["a", "b"]
 
 
 async def test_tenants_are_apart_and_none_has_anothers_answers() -> None:
@@ -224,3 +253,45 @@ async def test_a_limit_for_each_key_that_hits_do_not_use() -> None:
         assert int(refused.header("retry-after") or 0) > 0
         assert (await chat(gateway, {**ASKED, "seed": 0})).verdict == "HIT"
         assert (await chat(gateway, {**ASKED, "seed": 60}, Authorization="Bearer b")).status == 200
+
+
+SPELLED = ["/v1/chat/completions/", "/V1/chat/completions", "/v1/chat/completions%3fa"]
+
+
+async def test_what_is_spelled_otherwise_has_a_limit_of_its_own_and_is_never_kept() -> None:
+    async with Origin() as origin, before(origin) as gateway:
+        origin.otherwise([("Cache-Control", "max-age=60"), ("Content-Type", "application/json")], lambda _: WHOLE)
+        asked = [(method, path) for path in SPELLED for method in ("POST", "GET", "PUT", "HEAD", "OPTIONS") * 4]
+        for method, path in asked:
+            got = await gateway.ask(method, path, KEY, json.dumps(ASKED).encode() if method in ("POST", "PUT") else b"")
+            assert (got.status, got.verdict) == (200, "BYPASS"), (method, path)
+        assert len(asked) == origin.count() == 60
+        refused = await gateway.ask("POST", SPELLED[0], KEY, json.dumps(ASKED).encode())
+        assert (refused.status, refused.detail) == (429, "rate-limited")
+        assert (await chat(gateway)).status == 200  # which counts by itself
+        assert (await gateway.ask("GET", "/v1/models", {"Authorization": "Bearer b"})).status == 200
+
+
+async def test_of_all_the_rest_so_many_calls_are_open_at_once() -> None:
+    async with Origin() as origin, before(origin) as gateway:
+        origin.answer("/v1/models", body=b"{}")
+        gate = origin.hold("/v1/models")
+        asking = [asyncio.create_task(gateway.ask("GET", "/v1/models", KEY)) for _ in range(40)]
+        async with asyncio.timeout(PATIENCE):
+            while (await gateway.stats())["inFlight"] < 40 or origin.count() < 32:
+                await asyncio.sleep(0.01)
+        assert origin.count() == 32
+        gate.release()
+        assert {got.status for got in await asyncio.gather(*asking)} == {200}
+
+
+async def test_a_key_in_the_query_is_not_in_the_log() -> None:
+    async with Origin() as origin, before(origin) as gateway:
+        origin.otherwise([], lambda _: b"{}")
+        for name in ("key", "api_key", "token", "access_token", "sig"):
+            await gateway.ask("GET", f"/v1/models?{name}=sesame", KEY)
+        async with asyncio.timeout(PATIENCE):
+            while len(gateway.access) < 5:
+                await asyncio.sleep(0.01)
+        assert "sesame" not in gateway.log
+        assert "key=" in gateway.log

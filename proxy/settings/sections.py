@@ -326,7 +326,9 @@ class LogSettings(Section):
     level: LogLevel = Field(default="info", description="debug, info, warning, error or critical")
     format: Literal["text", "json"] | None = Field(default=None, description="text or json; none: text on a terminal")
     access: Flag = Field(default=True, description="one line for each request")
-    redact_query: WordList = Field(default=(), description="query parameters whose values are logged as keyed hashes")
+    redact_query: WordList = Field(
+        default=(), description="query parameters whose values are logged as keyed hashes: [key, token], say"
+    )
 
 
 class TracingSettings(Section):
