@@ -419,6 +419,23 @@ def test_warnings_have_their_places(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("rule", "cached", "warned"),
+    [
+        ("methods: [POST], key: {body: none}", "", True),
+        ("key: {body: none}", "cache: {methods: [GET, POST]}", True),
+        ("methods: [POST], key: {body: json}", "", False),
+        ("methods: [POST]", "", False),
+        ("key: {body: none}", "", False),
+        ("methods: [POST], key: {body: none}, mode: off", "", False),
+    ],
+)
+def test_one_answer_for_every_post_is_warned_of(rule: str, cached: str, *, warned: bool, tmp_path: Path) -> None:
+    said = [str(warning) for warning in read(tmp_path, f"rules: [{{pattern: /a, {rule}}}]\n{cached}").warnings]
+    told = [line for line in said if "rules[0].key.body: every POST to a URL gets the same answer" in line]
+    assert len(told) == warned, said
+
+
 def test_limits_that_clients_evade_or_that_cannot_act(tmp_path: Path) -> None:
     rate = "{limit: 5, window: 60, by: X-Forwarded-For, on_redis_loss: closed, hits: exempt}"
     yaml = f"rules: [{{pattern: /a, mode: off, rate_limit: {rate}}}]"

@@ -51,6 +51,11 @@ def cautions(settings: Settings) -> Iterator[Finding]:
         if rule.key.credentials == "ignore":
             text = "all users share one entry whatever credentials they send; right only for answers that are the same"
             yield ("rules", n, "key", "credentials"), text
+        if rule.key.body == "none" and rule.mode != "off" and "POST" in (rule.methods or settings.cache.methods):
+            text = (
+                "every POST to a URL gets the same answer, whatever its body asks; right only where bodies say nothing"
+            )
+            yield ("rules", n, "key", "body"), text
         if rule.rate_limit is not None:
             for name, text in _limit_cautions(rule.rate_limit, redis=settings.redis.enabled):
                 yield ("rules", n, "rate_limit", name), text
