@@ -120,6 +120,28 @@ def test_check_reports_in_json_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert document == {"ok": False, "problems": [{"place": "bad.yaml:1:1", "text": "nope: unknown key"}]}
 
 
+@pytest.mark.parametrize(
+    ("text", "flags", "warned"),
+    [
+        ("", [], True),
+        ("cache: {default_ttl: 5}\n", [], True),
+        ("upstream: {url: http://api}\n", [], False),
+        ("", ["--upstream", "http://api"], False),
+    ],
+)
+def test_check_tells_that_nothing_is_in_front_of(
+    text: str, flags: list[str], *, warned: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("some.yaml").write_text(text)
+    assert main(["check", "some.yaml", *flags]) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("warning: upstream.url: not set here; `cachegate serve` wants it") if warned else not said
+    assert main(["check", "some.yaml", "--json", *flags]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["ok"]
+    assert [warning["place"] for warning in document["warnings"]] == ["upstream.url"] * warned
+
+
 def test_check_runs_the_tests_of_the_rules(capsys: pytest.CaptureFixture[str]) -> None:
     Path("good.yaml").write_text(RULES.replace("TTL", "600"))
     assert main(["check", "good.yaml"]) == 0

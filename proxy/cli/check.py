@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import click
@@ -20,6 +20,8 @@ from proxy.settings.load import Loaded, load
 from proxy.settings.show import HIDDEN, show
 
 COMMENTS_AT = 44  # column
+# Of the file alone it is no mistake: where it is served, a flag or the environment may well say it.
+_UNNAMED = Problem("upstream.url", "not set here; `cachegate serve` wants it, by flag, environment or in the YAML")
 
 
 @click.command("check")
@@ -39,6 +41,8 @@ def command(file: str | None, with_settings: bool, as_json: bool, **options: Any
             raise
         click.echo(json.dumps({"ok": False, "problems": _listed(error.problems)}, indent=2))
         return 2
+    if not loaded.settings.upstream.url:
+        loaded = replace(loaded, warnings=(*loaded.warnings, _UNNAMED))
     trials = tuple(run_rule_tests(loaded.settings, time.time()))
     if as_json:
         click.echo(json.dumps(_document(loaded, trials, with_settings), indent=2))
