@@ -187,6 +187,8 @@ class Place:
     ) -> None:
         """Do what the others ask for: `duties`, and `take` for settings that were read elsewhere; hear what they tell:
         `hears`."""
+        if self._local is not None and self._local.distrusted:
+            _log.warning("%s", self._local.distrusted)
         if self._local is not None and not self._local.durable:
             _log.warning("purges do not outlive this process: %s", self._local.reason)
         if self._member is not None:

@@ -68,6 +68,7 @@ class Tiers:
             guarded = Guarded(far_store, "file", self._file_changed, clock=time.monotonic)
             self.all[Tier.FILE] = guarded
             if self.file is not None:
+                self.file.on_damage = _tell_damage
                 warm = self.file.warm(lambda: guarded.reads_well)
         far = [(tier, store) for tier, store in self.all.items() if tier is not Tier.MEMORY]
         self.tiered = Tiered(
@@ -242,7 +243,8 @@ class Tiers:
             figures[Tier.REDIS] = TierFigures(redis.keys, redis.memory, 0, redis.evictions, redis.reason)
         if (far := self.file) is not None:
             guarded = self.all.get(Tier.FILE)
-            counters.tiers[Tier.FILE].errors = guarded.errors if isinstance(guarded, Guarded) else 0
+            failed = guarded.errors if isinstance(guarded, Guarded) else 0
+            counters.tiers[Tier.FILE].errors = failed + far.damaged
             figures[Tier.FILE] = TierFigures(far.entries, far.bytes, file.max_bytes, far.evictions, self._off)
         elif file.on:
             figures[Tier.FILE] = TierFigures(max_bytes=file.max_bytes, off=self._off)
@@ -263,6 +265,14 @@ class Tiers:
 
 def _among(variants: Iterable[Variant], wanted: str) -> str | None:
     return next((variant.id for variant in variants if variant.id == wanted), None)
+
+
+def _tell_damage(key: str) -> None:
+    _log.warning(
+        "a file of the file tier is damaged, or none of ours: %s; it is a miss and is removed. Others are only "
+        "counted, as errors of file in the stats, until an hour was without any; see that the disk is sound",
+        key,
+    )
 
 
 def _untold(health: Health, reason: str) -> None:

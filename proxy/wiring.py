@@ -115,6 +115,8 @@ async def _parent(
     settings, size = loaded.settings, loaded.settings.listen.workers
     common, log, keeper = Common.of(settings), building.local_log(settings), building.keeper(settings, time.time)
     log.open()
+    if log.distrusted:
+        _log.warning("%s", log.distrusted)
     if not log.durable:
         _log.warning("purges do not outlive this instance: %s", log.reason)
     if keeper is not None:

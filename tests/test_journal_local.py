@@ -54,6 +54,7 @@ async def test_a_restart_keeps_epoch_purges_positions_and_name(path: Path) -> No
     again = LocalLog(path)
     second = again.open()
     assert (again.durable, again.reason, again.instance) == (True, "", log.instance)
+    assert not again.distrusted
     assert second.epoch == first.epoch
     assert second.head > first.head
     assert second.ended(before) == DEAD
@@ -123,6 +124,7 @@ async def test_a_foreign_or_headless_file_begins_a_new_epoch(path: Path, content
     log = LocalLog(path)
     journal = log.open()
     assert log.durable
+    assert f"{path} is {'damaged or of another version' if content else 'empty'}: nothing that" in log.distrusted
     assert journal.ended(entry(PAGE, 0)) == DEAD
     await log.close()
     assert (await reopened(path)).epoch == journal.epoch

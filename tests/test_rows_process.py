@@ -3,7 +3,9 @@ drain under load, what the log tells, settings from the environment, a Redis tha
 23, 34, 37, 72, 73, 78, 105, 109)."""
 
 import asyncio
+import os
 import re
+import shutil
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -106,6 +108,38 @@ async def test_what_was_told_to_the_client_outlives_a_kill(tmp_path: Path) -> No
             await gateway.kill()  # an acknowledged purge outlives it too
         async with serving(origin, directory=tmp_path) as gateway:
             assert await gateway.verdicts("/a") == ["MISS"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_damaged_journal_and_damaged_answers_are_told_once(workers: int, tmp_path: Path) -> None:
+    """All of them misses, as nothing of it can be trusted; but not without a word."""
+    flags, kept, paths = ("--workers", str(workers)), tmp_path / ".cachegate", ["/a", "/b", "/c"]
+    async with Origin() as origin:
+        for path in paths:
+            origin.answer(path, body=b"kept")
+        async with serving(origin, ALL, *flags, directory=tmp_path) as gateway:
+            assert await gateway.verdicts(*paths) == ["MISS"] * 3
+        assert "damaged" not in gateway.log
+        (kept / "journal").write_text("garbage\n")
+        async with serving(origin, ALL, *flags, directory=tmp_path) as gateway:
+            assert await gateway.verdicts(*paths) == ["MISS"] * 3
+        assert gateway.log.count(" .cachegate/journal is damaged or of another version: nothing that was stored") == 1
+
+    shutil.rmtree(kept / "answers")
+    async with Origin() as origin:
+        for path in paths:
+            origin.answer(path, body=b"kept")
+        async with serving(origin, ALL, *flags, directory=tmp_path) as gateway:
+            await gateway.verdicts(*paths)
+        for file in (file for file in (kept / "answers").glob("?/??/*") if file.is_file()):
+            was = file.stat()
+            file.write_text("garbage")
+            os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))  # which tell until when it is kept
+        async with serving(origin, ALL, *flags, directory=tmp_path) as gateway:
+            assert await gateway.verdicts(*paths) == ["MISS"] * 3
+            assert (await gateway.stats())["file"]["errors"] == 3
+        told = gateway.log.count("a file of the file tier is damaged, or none of ours")
+        assert 1 <= told <= workers
 
 
 def is_large(path: Path) -> bool:

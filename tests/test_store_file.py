@@ -250,6 +250,20 @@ async def test_damage_is_a_miss_counted_and_removed(
     assert await body_of(store, good) == b"content"
 
 
+async def test_damage_is_told_once_until_an_hour_was_without_any(opened: Open) -> None:
+    clock = FakeClock()
+    store = await opened(clock=clock)
+    told: list[str] = []
+    store.on_damage = told.append
+    for n, later in enumerate((0, 3599, 3599, 3600)):
+        one = entry(f"/{n}", keep_until=NOW + 100_000)
+        clock.now += later
+        await store.put(one)
+        path_of(store, one).write_bytes(b"garbage")
+        assert await body_of(store, one) is None
+    assert (store.damaged, told) == (4, [entry("/0").key, entry("/3").key])
+
+
 async def test_a_record_under_anothers_name_is_refused(opened: Open) -> None:
     store = await opened()
     ours, other = entry("/ours"), entry("/other", b"secret")

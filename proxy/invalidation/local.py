@@ -35,7 +35,8 @@ LAZY = 1.0  # seconds that what can be read again from elsewhere may wait for it
 class LocalLog:
     """Applies purges to `journal` and keeps them in the file at `path`; None: in memory only.
 
-    The directory is made when it is missing. `durable` tells whether purges outlive this process, `reason` why not.
+    The directory is made when it is missing. `durable` tells whether purges outlive this process, `reason` why not;
+    `distrusted`, what of the file that was there could not be used, and what follows: empty when all could.
     `shares`: other instances have to be told of what is appended. `on_read` hears of each purge that was not, `on_line`
     of every line as soon as what it says holds, whether there is a file or not.
     """
@@ -64,6 +65,7 @@ class LocalLog:
         self.on_line: Callable[[bytes], None] = lambda line: None
         self.instance = secrets.token_hex(2)
         self.durable = False
+        self.distrusted = ""
         self.reason = "not opened" if path else "no directory for the journal"
 
     def open(self) -> Journal:
@@ -74,7 +76,7 @@ class LocalLog:
             self._disk = Disk(self._path)
             self.instance = self._disk.instance() or self.instance
             if (data := self._disk.read()) is not None:
-                self.journal, self.tie = restore(data, self._records) or (self.journal, self.tie)
+                self._trust(data)
             self.journal.advance(self.journal.head + LEAP)
             self._disk.rewrite(compact_copy(self.journal.copy(), self.tie))
             self._recovered()
@@ -84,6 +86,18 @@ class LocalLog:
             self._failed(error)
         self._settled = self.journal.head
         return self.journal
+
+    def _trust(self, data: bytes) -> None:
+        """Take what the file held, or say why a new epoch begins."""
+        kept = restore(data, self._records)
+        if kept is None:
+            found = "is damaged or of another version" if data else "is empty"
+            self.distrusted = (
+                f"the journal of purges {self._path} {found}: nothing that was stored before is used, since a purge "
+                "that can no longer be read may have named it; a new journal was begun"
+            )
+        else:
+            self.journal, self.tie = kept
 
     def append(self, purge: Purge) -> Coroutine[Any, Any, bool]:
         """Apply the purge, now; awaited, True once it is on disk, False when it will not outlive this process."""

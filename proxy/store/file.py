@@ -29,6 +29,7 @@ from proxy.store.shelves import Eviction, Shelves, hash_of
 
 SPOOL_SHARE = 4  # recordings under way may take a quarter of max_bytes beside it
 UNTOLD_SHARE = 64  # all workers may have written so much of max_bytes before they tell of it
+QUIET = 3600.0  # seconds without damage, after which it is told again
 STRIPES = 512  # writers of one hash take turns; those of others hardly ever meet
 
 R = TypeVar("R")
@@ -40,7 +41,8 @@ class FileStore:
     `kept` open; `clock` is the wall clock.
 
     `open` first. `directory` is where recordings may spool to (`spool.open_spool`). One of several `workers` has the
-    role of one, and a `tell`: their parent's Keeper (`file_keeper`) then accounts and evicts for them.
+    role of one, and a `tell`: their parent's Keeper (`file_keeper`) then accounts and evicts for them. `damaged` counts
+    the records that were damaged or foreign, and went; `on_damage` hears the first one's key, and again after QUIET.
     """
 
     def __init__(
@@ -59,6 +61,8 @@ class FileStore:
     ) -> None:
         self.directory = Directory(dir, spool_max=max_bytes // SPOOL_SHARE // workers, role=role)
         self.damaged = 0
+        self.on_damage: Callable[[str], None] = lambda key: None
+        self._damaged_at = -QUIET
         self.index_task: asyncio.Task[None] | None = None
         # Of a worker it stays empty: what lies on disk is the truth there.
         leaving: Eviction[Record] = policy(eviction, max(1, max_bytes // BLOCK), max_bytes)
@@ -313,6 +317,10 @@ class FileStore:
         """It is damaged or foreign: it leaves the index now, the disk as soon as may be."""
         if self._index.discard(record):
             self.damaged += 1
+            now, before = self._clock(), self._damaged_at
+            self._damaged_at = now
+            if now - before >= QUIET:
+                self.on_damage(record.key)
             self._start(self._unlink([record]))
 
     async def _unlink(self, records: Iterable[Record]) -> None:
