@@ -39,7 +39,7 @@ from proxy.server.desk import Desk
 from proxy.server.gate import Gate, application
 from proxy.server.lifecycle import Drain, Port, Signals, reloads, watch
 from proxy.server.lifecycle import serve as serve_ports
-from proxy.server.listening import bind, check_parser, raise_nofile, urls
+from proxy.server.listening import bind, check_files, check_parser, raise_nofile, urls
 from proxy.server.member import Member
 from proxy.server.seat import Seat
 from proxy.server.spreading import spread
@@ -85,6 +85,7 @@ async def serve(loaded: Loaded, *, reload: Callable[[], Loaded], allow_python_pa
     admin = bind(settings.admin.host, settings.admin.port, "admin") if settings.admin.port is not None else ()
     taken = [sock.getsockname()[:2] for sock in (*public, *admin)]
     refuse_own_address(settings, taken)
+    check_files(settings.listen.workers, len(taken))
 
     def again() -> Loaded:
         found = reload()

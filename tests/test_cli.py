@@ -113,6 +113,28 @@ def test_serve_wants_an_upstream() -> None:
     assert "upstream" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("limit", "workers", "said"),
+    [
+        (
+            1000,
+            99_999,
+            "listen.workers: 99999 need 200046 open files, and the limit here is 1000: raise it (ulimit -n), or",
+        ),
+        (32, 2, "listen.workers: 2 need 52 open files, and the limit here is 32: raise it (ulimit -n)\n"),
+        (32, 1, "listen.workers: 1 need 49 open files, and the limit here is 32: raise it (ulimit -n)\n"),
+    ],
+)
+def test_too_few_open_files_are_one_line(limit: int, workers: int, said: str) -> None:
+    words = f"--upstream http://127.0.0.1:9 --host 127.0.0.1 --port 0 --workers {workers}"
+    program = f"ulimit -n {limit}; exec {sys.executable} -m proxy {words}"
+    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(["sh", "-c", program], capture_output=True, text=True, env=environ, timeout=30, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(said)
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_check_reports_in_json_too(capsys: pytest.CaptureFixture[str]) -> None:
     Path("bad.yaml").write_text("nope: 1\n")
     assert main(["check", "bad.yaml", "--json"]) == 2

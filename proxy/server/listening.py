@@ -15,6 +15,7 @@ from proxy.errors import ConfigError, Problem
 BACKLOG = 1024
 _OLDEST = (3, 14, 3)
 _MANY = 1 << 20  # files, where the system names no number
+_OWN_FILES = 48  # those of a process that serves nobody yet, and of starting another
 _KEPT_BACK = 512  # file descriptors that are not for clients: upstreams, tiers, logs
 
 
@@ -117,6 +118,21 @@ def raise_nofile(taken: int = 0) -> int:
         pass  # macOS calls its limit infinite and then refuses it
     files = _MANY if soft == resource.RLIM_INFINITY else soft
     return files - min(_KEPT_BACK + taken, files // 2)
+
+
+def check_files(workers: int, sockets: int) -> None:
+    """Raise the limit of open files to what is allowed, and see that `workers` with so many listening `sockets` each
+    fit into it. ConfigError with the way out."""
+    raise_nofile()
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    each = sockets + 1 if workers > 1 else sockets  # its sockets, and the link to it
+    wanted = _OWN_FILES + workers * each
+    if files == resource.RLIM_INFINITY or wanted <= files:
+        return
+    fit = (files - _OWN_FILES) // (sockets + 1)
+    less = f", or take {fit} workers at most" if fit > 1 else ""
+    text = f"{workers} need {wanted} open files, and the limit here is {files}: raise it (ulimit -n){less}"
+    raise _problem("listen.workers", text)
 
 
 def check_parser(*, allow_python_parser: bool = False) -> None:
