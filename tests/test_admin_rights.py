@@ -160,6 +160,7 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     token = admin_token(None, tmp_path / "admin.token")
     assert token.value != "somebody-elses-secret"
     assert token.place.startswith("nowhere")
+    assert token.place.endswith("set ADMIN_TOKEN and restart to have one")
 
 
 def test_where_nothing_can_be_kept_the_gateway_still_starts(tmp_path: Path) -> None:
@@ -167,6 +168,7 @@ def test_where_nothing_can_be_kept_the_gateway_still_starts(tmp_path: Path) -> N
     token = admin_token(None, tmp_path / "file" / "admin.token")
     assert token.value
     assert token.place.startswith("nowhere")
+    assert token.place.endswith("set ADMIN_TOKEN and restart to have one")
 
 
 @pytest.mark.parametrize(("fields", "granted"), [({}, GLANCE), (RIGHT, FULL), (WRONG, WRONG_TOKEN)])

@@ -199,6 +199,25 @@ def test_bytes_are_shown_in_the_units_of_the_settings(count: int, shown: str) ->
 
 
 @pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "0s"), (0.0001, "<1ms"), (0.83, "830ms"), (0.9999, "1.0s"), (3.25, "3.2s"), (9.99, "9s"), (59.9, "59s")],
+)
+def test_sums_of_time_are_shown_to_the_millisecond_while_they_are_short(seconds: float, shown: str) -> None:
+    assert output.spent(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("verb", "hint"), [("serv", "; did you mean 'serve'?"), ("monitr", "'monitor'?"), ("xyzzy", "")]
+)
+def test_a_verb_that_is_none_is_told_what_is_near(verb: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb]) == 2
+    said = capsys.readouterr().err
+    assert f"No such command '{verb}'" in said
+    assert hint in said
+    assert bool(hint) == ("did you mean" in said)
+
+
+@pytest.mark.parametrize(
     ("seconds", "shown"), [(0.4, "0s"), (59.9, "59s"), (60, "1m"), (3725, "1h 2m"), (90061, "1d 1h"), (86400, "1d")]
 )
 def test_seconds_are_shown_in_two_units(seconds: float, shown: str) -> None:

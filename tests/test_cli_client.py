@@ -97,7 +97,8 @@ def test_a_port_that_the_system_chooses_has_to_be_named(capsys: pytest.CaptureFi
         (["--url", "http://u:hunter2@h"], "'http://***@h' is no URL"),
         (["--url", "http://h/?key=hunter2"], "'http://h/?***' is no URL"),
         (["--token", "a\nhunter2"], "a token has 8 to 512 visible"),
-        (["--token", "hunter2"], "a token has 8 to 512 visible"),
+        (["--token", "hunter2"], "and no spaces; found 7 characters"),
+        (["--token", "hunter2 hunter2"], "found a space or a character that is none of them"),
     ],
 )
 @pytest.mark.parametrize("verb", VERBS, ids=str)
@@ -204,6 +205,7 @@ async def test_a_token_that_lies_elsewhere(tmp_path: Path) -> None:
     async with Origin() as origin, serving(origin, {}, *aside, directory=tmp_path, env={"ADMIN_TOKEN": ""}) as gateway:
         code, _, err = await gateway.command("purge", "/a", env={"ADMIN_TOKEN": ""})
         assert (code, "by CACHE_DIR in which directory" in err) == (2, True)
+        assert "if its log says that the token is nowhere, set ADMIN_TOKEN for the gateway and restart it" in err
         code, _, err = await gateway.command("purge", "/a", env={"ADMIN_TOKEN": "another-token"})
         assert (code, "by CACHE_DIR in which directory" in err) == (2, True)
         code, out, _ = await gateway.command("purge", "/a", env={"ADMIN_TOKEN": "", "CACHE_DIR": "aside"})

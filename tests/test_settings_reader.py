@@ -73,6 +73,8 @@ def test_values_keep_their_characters(text: str, wanted: object) -> None:
         ("? [a]\n: b", "1:3: a key wants to be text"),
         ("a: [1", "1:6: not valid YAML"),
         ("a: 1\n b: 2", "2:3: not valid YAML: mapping values are not allowed here"),
+        ("a:\n\tb: 1", "2:1: not valid YAML: a tab; YAML wants spaces"),
+        ("a: 1\nb:\t2", "2:3: not valid YAML: a tab; YAML wants spaces"),
         ("a: \x00", "1:4: not valid YAML: the character U+0000 is not allowed"),
         ("--- 1\n--- 2", "2:1: not valid YAML"),
         ("a: {<<: 5}", "1:9: a.<<: wants a mapping to merge; found text"),

@@ -130,7 +130,11 @@ def _nobody(url: str, error: BaseException) -> str:
     return f"no gateway answers at {url} ({why}); start one with `cachegate --upstream URL`, or name another by --url"
 
 
-_OR_WHERE = "or say by CACHE_DIR in which directory the gateway keeps it"
+# The last: one that nobody was told and that lies nowhere (the line at start says so) can only be replaced.
+_OR_WHERE = (
+    "or say by CACHE_DIR in which directory the gateway keeps it; if its log says that the token is nowhere, set "
+    "ADMIN_TOKEN for the gateway and restart it"
+)
 
 
 def _refused(url: URL, answer: Answer, *, with_token: bool) -> click.ClickException:
@@ -171,7 +175,7 @@ def gateway(url: str | None, token: str | None, site: str | None) -> Gateway:
     where = _default_url(settings) if url is None else _checked_url(url)
     known = token or _known_token(settings)
     if known is not None and known != "none" and not TOKEN_FORM.fullmatch(known):
-        raise click.BadParameter("a token has 8 to 512 visible ASCII characters and no spaces", param_hint="--token")
+        raise click.BadParameter(_unfit(known), param_hint="--token")
     return Gateway(where, settings.admin.prefix, None if known == "none" else known, site)
 
 
@@ -208,6 +212,12 @@ def _settings_here() -> Settings:
         # what is wrong in the settings here says nothing about a gateway that runs
         click.echo(f"settings ignored: {error.problems[0]}", err=True)
         return Settings()
+
+
+def _unfit(token: str) -> str:
+    """What is wrong with a token, without a letter of it."""
+    found = f"{len(token)} characters" if not 8 <= len(token) <= 512 else "a space or a character that is none of them"
+    return f"a token has 8 to 512 visible ASCII characters and no spaces; found {found}"
 
 
 def _known_token(settings: Settings) -> str | None:

@@ -52,6 +52,17 @@ def span(seconds: float) -> str:
     return " ".join(parts[:2]) or "0s"
 
 
+def spent(seconds: float) -> str:
+    """A sum of time, which may be short: 0.83 is "830ms", 3.25 is "3.2s"; from ten seconds on as `span`."""
+    if seconds >= 9.95:
+        return span(seconds)
+    if seconds >= 0.9995:
+        return f"{seconds:.1f}s"
+    if seconds >= 0.0005:
+        return f"{seconds * 1000:.0f}ms"
+    return "<1ms" if seconds > 0 else "0s"
+
+
 def plural(number: int, noun: str) -> str:
     """A number with its noun: "1 rule", "2,000 rules"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

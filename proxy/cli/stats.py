@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from proxy.cli.client import gateway, gateway_options
-from proxy.cli.output import heading, percent, plain, plural, size, span, table
+from proxy.cli.output import heading, percent, plain, plural, size, span, spent, table
 from proxy.cli.trend import sparkline
 
 Stats = dict[str, Any]
@@ -73,7 +73,7 @@ def _groups(window: Stats) -> str:
             plain(group["rule"]) or "(no rule)",
             f"{group['hits']:,}",
             f"{group['misses']:,}",
-            span(group["upstreamSeconds"]),
+            spent(group["upstreamSeconds"]),
             ", ".join(f"{word} {number:,}" for word, number in list(group["reasons"].items())[:3]),
         ]
         for group in groups
@@ -90,7 +90,7 @@ def _entries(told: Stats) -> str:
 
 
 def _lost(stats: Stats) -> str:
-    rows = [[plain(miss["url"]), span(miss["seconds"])] for miss in stats["topMisses"][:SHOWN_URLS]]
+    rows = [[plain(miss["url"]), spent(miss["seconds"])] for miss in stats["topMisses"][:SHOWN_URLS]]
     return table([heading("missed at most upstream time", "time"), *rows]) if rows else ""
 
 
@@ -139,7 +139,7 @@ def _rules(stats: Stats) -> str:
             f"{rule['misses']:,}",
             f"{rule['callsSaved']:,}",
             size(rule["bytesSaved"]),
-            span(rule["secondsSaved"]),
+            spent(rule["secondsSaved"]),
             f"{rule['moneySaved']:,.2f}",
         ]
         for name, rule in stats["rules"].items()

@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from proxy.cli.output import percent, plain, plural, size, span
+from proxy.cli.output import percent, plain, plural, size, span, spent
 from proxy.cli.trend import Count, Stats, Trend, newest, sparkline
 
 REDRAW = 0.25  # seconds between two looks at the keys and the size of the window
@@ -114,7 +114,7 @@ def _rules(stats: Stats, trend: Trend) -> list[Row]:
     for name in busiest:
         rule, told = rules[name], plain(name)
         shares = trend.shares(_rule(name, "hits"), _rule(name, "misses"))
-        times = span(rule["secondsSaved"]), span(rule["upstreamSeconds"])
+        times = spent(rule["secondsSaved"]), spent(rule["upstreamSeconds"])
         shown = told if len(told) <= _NAME else f"{told[: _NAME - 1]}…"
         cells = (shown or "(no rule)", _now(shares), f"{rule['hits']:,}", f"{rule['misses']:,}", *times)
         rows.append((cells, (shares, "green", 1.0)))
@@ -150,7 +150,7 @@ def _saved(rules: dict[str, Any]) -> str:
         sum(rule[name] for rule in rules.values())
         for name in ("callsSaved", "bytesSaved", "secondsSaved", "moneySaved")
     )
-    return f"{plural(calls, 'call')}, {span(seconds)}, {size(held)}{f', {money:,.2f} of money' if money else ''}"
+    return f"{plural(calls, 'call')}, {spent(seconds)}, {size(held)}{f', {money:,.2f} of money' if money else ''}"
 
 
 # -- how it is laid out ------------------------------------------------------------------------------------------------

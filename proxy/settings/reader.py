@@ -81,7 +81,10 @@ def read_yaml(text: str, place: Place, names: Mapping[str, str] | None, report: 
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = place(mark.line + 1, mark.column + 1) if mark else place(1, 1)
-        report.problem(where, (), f"not valid YAML: {_NAMED.sub('', error.problem or 'unreadable')}")
+        if mark and text[mark.index : mark.index + 1] == "\t":
+            report.problem(where, (), "not valid YAML: a tab; YAML wants spaces")
+        else:
+            report.problem(where, (), f"not valid YAML: {_NAMED.sub('', error.problem or 'unreadable')}")
         return None
     except (ValueError, OverflowError):  # PyYAML's own, for "\U00110000" and versions of YAML that are no numbers
         mark = composer.get_mark() if composer else None

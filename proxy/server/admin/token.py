@@ -9,6 +9,7 @@ from typing import TextIO
 
 from proxy.errors import ConfigError, Problem
 
+_NOWHERE = "nowhere, for {} cannot be kept ({}): set ADMIN_TOKEN and restart to have one"
 _SANE = re.compile(r"[\x21-\x7e]{8,512}")
 
 
@@ -32,7 +33,7 @@ def admin_token(setting: str | None, file: Path) -> AdminToken:
     try:
         return AdminToken(_kept(file), f"in {file}")
     except OSError as error:
-        return AdminToken(secrets.token_urlsafe(32), f"nowhere, for {file} cannot be kept ({error.strerror})")
+        return AdminToken(secrets.token_urlsafe(32), _NOWHERE.format(file, error.strerror))
 
 
 def unfit(file: Path) -> str | None:
