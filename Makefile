@@ -8,7 +8,7 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.1
 COMPOSE = docker compose --env-file deploy/compose/.env -f docker-compose.yml $(WITH:%=-f deploy/compose/%.yml)
 VERSION = $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' proxy/version.py)
 NAME = cachegate
-TWICE = $(shell $(PYTHON) -c "import os; print(2 * len(os.sched_getaffinity(0)))")
+MANY = $(shell $(PYTHON) -c "import os; print(len(os.sched_getaffinity(0)) * 3 // 2)")
 IMAGE = --tag $(NAME) --tag $(NAME):$(VERSION) --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) $(BASE:%=--build-arg BASE=%) $(ARGS) .
 ifeq ($(ADMIN_TOKEN),) # or else an empty one would beat that of deploy/compose/.env
 unexport ADMIN_TOKEN
@@ -22,7 +22,7 @@ test: .venv/.test ## the whole suite but its slow part
 	$(BIN)/python -m pytest -n auto -m "not slow" $(ARGS)
 
 test-slow: .venv/.test ## the slow part: large bodies, floods, long stories
-	$(BIN)/python -m pytest -n $(TWICE) --dist loadgroup -m slow --timeout 900 $(ARGS)
+	$(BIN)/python -m pytest -n $(MANY) --dist loadscope --no-loadscope-reorder -m slow --timeout 900 $(ARGS)
 
 soak: .venv/.test ## mixed traffic while one thing after the other fails; SECONDS=1800, and SEED=n for the same faults again
 	$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),180) $(if $(SEED),--seed $(SEED)) $(ARGS)

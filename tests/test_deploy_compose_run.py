@@ -22,8 +22,6 @@ from tests.support.image import instructions
 from tests.support.pages import ROOT, blocks, typed
 from tests.support.process import PATIENCE, environment
 
-pytestmark = pytest.mark.xdist_group("docker")  # what is made once serves them all
-
 BUILT_OF = [word for line in instructions("COPY") if "--from" not in line for word in line.split()[:-1]]
 TREE = ("Makefile", "Dockerfile", ".dockerignore", "docker-compose.yml", "deploy", "config", *BUILT_OF)
 UP = {  # how the page says it, and the story that has it

@@ -24,7 +24,7 @@ WHOLE = 240  # seconds that a release may take
 needs_openssh = pytest.mark.skipif(
     not shutil.which("ssh-keygen") or not shutil.which("git"), reason="there is no git or no OpenSSH on this machine"
 )
-pytestmark = [needs_openssh, pytest.mark.xdist_group("release")]
+pytestmark = needs_openssh
 
 
 def tree(place: Path, mask: int = 0o022) -> Path:

@@ -115,7 +115,7 @@ async def test_k6_ends_with_99_when_a_bound_is_broken(bounds: dict[str, dict[str
 @needs_locust
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "redis_kill"])  # two seconds say nothing of it
 async def test_locust_plays_it_and_keeps_its_bounds(name: str, tmp_path: Path) -> None:
     async with small() as field:
         code, said = await locust(listed(tmp_path), field, CASE=name)

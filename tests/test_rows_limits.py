@@ -14,7 +14,7 @@ import pytest
 from tests.support.faults import Delay, FaultProxy
 from tests.support.gateway import Client, Got, running
 from tests.support.origin import Origin
-from tests.support.process import PATIENCE, Process, instances, serving
+from tests.support.process import PATIENCE, Process, children, instances, serving
 from tests.support.redis_servers import RedisServer, redis_server
 
 LIMIT = 50
@@ -86,9 +86,7 @@ async def test_a_parent_that_hangs_leaves_each_worker_to_count_by_itself() -> No
 
 async def workers(gateway: Process) -> list[int]:
     """The processes under the instance's own."""
-    process = await asyncio.create_subprocess_exec("pgrep", "-P", str(gateway.pid), stdout=asyncio.subprocess.PIPE)
-    said, _ = await process.communicate()
-    return [int(word) for word in said.split()]
+    return children(gateway.pid)
 
 
 async def many_when_back(gateway: Process) -> int:

@@ -23,6 +23,7 @@ from proxy.store.guarded import Guarded
 from proxy.store.memory import MemoryStore
 from proxy.store.redis import RedisStore
 from proxy.store.tiered import Tiered
+from tests.support.disks import needs_page_cache
 from tests.support.entries import NOW, DictStore, FakeClock, content, entry, language, pick
 from tests.support.redis_servers import redis_server
 from tests.support.redis_stores import redis_store
@@ -110,6 +111,7 @@ async def tiered(dir: Path) -> AsStore:
 async def at_hand(dir: Path) -> AsStore:
     """Records that the kernel holds need no thread."""
     store = await file(dir)
+    needs_page_cache(store.directory.root)
     far, warm = [(Tier.FILE, store)], store.warm(lambda: True)
     return AsStore(Tiered(None, far, NothingPurged(), clock=FakeClock(), spawn=lambda work: work.close(), warm=warm))
 

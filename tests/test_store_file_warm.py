@@ -38,6 +38,7 @@ class World:
 
     async def open(self) -> None:
         await self.store.open()
+        needs_page_cache(self.store.directory.root)
         assert self.store.index_task is not None
         await self.store.index_task
 
@@ -394,8 +395,8 @@ async def test_what_was_used_at_hand_leaves_last(tmp_path: Path) -> None:
 
 def test_a_file_system_that_has_to_ask_somebody_is_not_asked_in_the_loop(tmp_path: Path) -> None:
     cache = PageCache()
-    (tmp_path / "empty").touch()
-    assert cache.works(os.fsencode(tmp_path / "empty"))
+    (tmp_path / "lock").touch()
+    needs_page_cache(tmp_path)
     assert not cache.works(b"/proc/self/status")  # made while it is read
     assert not cache.works(os.fsencode(tmp_path / "none"))
 
@@ -411,8 +412,9 @@ def test_a_name_that_the_kernel_does_not_hold_is_not_looked_up(tmp_path: Path) -
 
 
 def test_as_much_as_there_is_room_for(tmp_path: Path) -> None:
-    path, cache = tmp_path / "file", PageCache()
+    path, cache = tmp_path / "lock", PageCache()
     path.write_bytes(b"x" * MOST)
+    needs_page_cache(tmp_path)
     assert cache.read(os.fsencode(path)) == b"x" * MOST
     path.write_bytes(b"x" * (MOST + 1))
     assert cache.read(os.fsencode(path)) is None

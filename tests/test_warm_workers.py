@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.gateway import HOST
 from tests.support.origin import Origin
-from tests.support.process import PATIENCE, Process, serving
+from tests.support.process import PATIENCE, Process, children, serving
 
 SETTINGS: dict[str, Any] = {
     "rules": [{"name": "all", "pattern": "*", "ttl": 600}],
@@ -38,9 +38,7 @@ async def told(gateway: Process, job_id: str) -> list[Any]:
 
 async def workers(gateway: Process) -> list[int]:
     """The processes under the instance's own."""
-    process = await asyncio.create_subprocess_exec("pgrep", "-P", str(gateway.pid), stdout=asyncio.subprocess.PIPE)
-    said, _ = await process.communicate()
-    return [int(word) for word in said.split()]
+    return children(gateway.pid)
 
 
 async def until(gateway: Process, job_id: str, holds: Callable[[Any], bool]) -> list[Any]:

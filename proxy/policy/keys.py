@@ -171,7 +171,7 @@ def _selected(fields: Fields, plan: _Plan) -> Pairs:
 # RFC 6265 4.2.1, without the "$Version" of its forerunners.
 _OCTETS = r"[\x21\x23-\x2B\x2D-\x3A\x3C-\x5B\x5D-\x7E]*+"
 _CRUMB = rf"(?!\$)[!#$%&'*+\-.^_`|~0-9A-Za-z]++=(?:\"{_OCTETS}\"|{_OCTETS})"
-_COOKIES = re.compile(rf"{_CRUMB}(?:;[ \t]*{_CRUMB})*+")
+_COOKIES = re.compile(rf"{_CRUMB}(?:;[ \t]*{_CRUMB})*")
 
 
 def _cookies(fields: Fields, wanted: frozenset[str]) -> Iterator[tuple[str, str]]:

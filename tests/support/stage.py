@@ -22,7 +22,7 @@ import socket
 import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 from tests.support.gateway import TOKEN
@@ -176,10 +176,12 @@ class Stage:
             async with asyncio.timeout(PATIENCE):
                 if _ENDLESS.match(line):  # it is alive when it says something; then it is told to end
                     out = await made.stdout.read(1)
-                    os.killpg(made.pid, signal.SIGINT)
+                    alive = made.returncode is None
+                    with suppress(ProcessLookupError):
+                        os.killpg(made.pid, signal.SIGINT)
                     out += await made.stdout.read()
-                    await made.wait()
-                    return 0, out.decode()
+                    code = await made.wait()
+                    return 0 if alive else code or 1, out.decode()
                 out, _ = await made.communicate()
         finally:
             if made.returncode is None:
