@@ -8,5 +8,5 @@ for _sent, _obeyed in ((signal.SIGINT, signal.default_int_handler), (signal.SIGH
         signal.signal(_sent, _obeyed)
 
 # A `make` that a test types is not one of the `make test` that runs it.
-for _told in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+for _told in ("ARGS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
     os.environ.pop(_told, None)
