@@ -185,7 +185,7 @@ async def test_what_is_the_same_question_and_what_is_another() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("openai-organization", "openai-project", "openai-beta", "anthropic-version", "anthropic-beta"),
+        *("openai-organization", "openai-project", "openai-beta"),
         *("x-goog-user-project", "x-api-key", "api-key", "ocp-apim-subscription-key"),
     ],
 )
