@@ -35,12 +35,13 @@ from tests.support.fronts import (
     site,
 )
 from tests.support.origin import FIN, Reader, Recorded, Writer, render
-from tests.support.pages import ROOT
+from tests.support.pages import ROOT, told_in
 from tests.support.rawtcp import Broken, raw
 
 PAGE = (ROOT / "docs" / "comparison.md").read_text()
 Trial = Callable[[Site], Awaitable[bool]]
 TRIALS: dict[str, Trial] = {}
+shown = told_in(TRIALS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +71,6 @@ def cells() -> Iterator[Cell]:
             names = words[1:] if words[1:] == [OURS, *PROGRAMS] else []
         elif words and names and not words[1].startswith("---"):
             yield from (Cell(words[0], name, text) for name, text in zip(names, words[1:], strict=True))
-
-
-def shown(row: str) -> Callable[[Trial], Trial]:
-    """The trial of the row that begins so."""
-
-    def keep(trial: Trial) -> Trial:
-        TRIALS[row] = trial
-        return trial
-
-    return keep
 
 
 # What a shared cache must and may do

@@ -29,25 +29,16 @@ from tests.support.fronts import (
     site,
 )
 from tests.support.origin import STALL, Recorded, render
-from tests.support.pages import ROOT
+from tests.support.pages import ROOT, told_in
 from tests.support.process import program
 from tests.support.rawtcp import RawAnswer
 
 PAGE = (ROOT / "docs" / "migration.md").read_text()
 Course = Callable[[Site], Awaitable[list[object]]]
 COURSES: dict[str, Course] = {}
+course = told_in(COURSES)
 # What is kept is what a line says, not what Varnish keeps by itself for two minutes and ten seconds.
 _BESIDE = {"Varnish": ("-p default_ttl=0 -p default_grace=0",), "nginx": ()}
-
-
-def course(row: str) -> Callable[[Course], Course]:
-    """The course of the rows that say this."""
-
-    def keep(made: Course) -> Course:
-        COURSES[row] = made
-        return made
-
-    return keep
 
 
 @course("a header is part of the key")

@@ -14,6 +14,7 @@ import yaml
 
 from tests.support.gateway import Client, Clock, Got, running
 from tests.support.origin import FIN, Gate, Origin
+from tests.support.pages import told_in
 from tests.support.process import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "rules-cookbook.md").read_text()
@@ -23,16 +24,7 @@ JSON = {"Content-Type": "application/json"}
 
 Story = Callable[[Client, Origin, Clock], Awaitable[None]]
 STORIES: dict[str, Story] = {}
-
-
-def tells(title: str) -> Callable[[Story], Story]:
-    """What is said of the recipe of this title."""
-
-    def told(story: Story) -> Story:
-        STORIES[title] = story
-        return story
-
-    return told
+tells = told_in(STORIES)
 
 
 async def course(gateway: Client, *asked: str | tuple[str, dict[str, str]]) -> list[str | None]:

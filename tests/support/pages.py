@@ -11,11 +11,13 @@ A block may have marks in the lines before it, which readers do not see:
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 ROOT = Path(__file__).parent.parent.parent
+T = TypeVar("T")
 # Why a block is not run. Its commands of ours have to be understood all the same, its YAML has to be read.
 NOT_RUN = {
     "containers": "run by tests/test_deploy_compose_run.py or test_deploy_image.py, where a daemon or buildah is",
@@ -130,3 +132,16 @@ def _whole(lines: list[str]) -> Iterator[str]:
                 if more.strip() == document[1]:
                     break
         yield whole
+
+
+def told_in(kept: dict[str, T]) -> Callable[[str], Callable[[T], T]]:
+    """A decorator of what acts out one row or section of a page: it is kept under the title that the page has."""
+
+    def titled(title: str) -> Callable[[T], T]:
+        def keep(acts: T) -> T:
+            kept[title] = acts
+            return acts
+
+        return keep
+
+    return titled
